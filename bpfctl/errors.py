@@ -1,0 +1,142 @@
+"""Failures, by who reads them: errno for programs, sentences for people."""
+
+from __future__ import annotations
+
+
+# Kernel-internal, but it reaches user space from bpf(2); the C library has no name for it.
+ENOTSUPP = 524
+
+
+def strerror(err: int) -> str:
+    """Text of ``err`` as glibc words it, whatever the host's C library says."""
+    return _TEXTS.get(err) or f"Unknown error {err}"
+
+
+def errno_name(err: int) -> str:
+    """Symbol of ``err``, such as ``"EINVAL"``."""
+    if err == ENOTSUPP:
+        return "ENOTSUPP"
+    return _NAMES.get(err, str(err))
+
+
+class E:
+    """Linux errno numbers, the same on every host that runs the simulator."""
+
+    PERM = 1
+    NOENT = 2
+    INTR = 4
+    IO = 5
+    BIG = 7
+    BADF = 9
+    AGAIN = 11
+    NOMEM = 12
+    ACCES = 13
+    FAULT = 14
+    BUSY = 16
+    EXIST = 17
+    NODEV = 19
+    NOTDIR = 20
+    ISDIR = 21
+    INVAL = 22
+    MFILE = 24
+    NOSPC = 28
+    RANGE = 34
+    NAMETOOLONG = 36
+    NOTEMPTY = 39
+    OVERFLOW = 75
+    NOTSOCK = 88
+    OPNOTSUPP = 95
+    NOBUFS = 105
+    INPROGRESS = 115
+    NOTSUPP = ENOTSUPP
+
+
+# number: (symbol, glibc text)
+_TABLE = {
+    1: ("EPERM", "Operation not permitted"),
+    2: ("ENOENT", "No such file or directory"),
+    4: ("EINTR", "Interrupted system call"),
+    5: ("EIO", "Input/output error"),
+    7: ("E2BIG", "Argument list too long"),
+    9: ("EBADF", "Bad file descriptor"),
+    11: ("EAGAIN", "Resource temporarily unavailable"),
+    12: ("ENOMEM", "Cannot allocate memory"),
+    13: ("EACCES", "Permission denied"),
+    14: ("EFAULT", "Bad address"),
+    16: ("EBUSY", "Device or resource busy"),
+    17: ("EEXIST", "File exists"),
+    19: ("ENODEV", "No such device"),
+    20: ("ENOTDIR", "Not a directory"),
+    21: ("EISDIR", "Is a directory"),
+    22: ("EINVAL", "Invalid argument"),
+    24: ("EMFILE", "Too many open files"),
+    28: ("ENOSPC", "No space left on device"),
+    34: ("ERANGE", "Numerical result out of range"),
+    36: ("ENAMETOOLONG", "File name too long"),
+    39: ("ENOTEMPTY", "Directory not empty"),
+    75: ("EOVERFLOW", "Value too large for defined data type"),
+    88: ("ENOTSOCK", "Socket operation on non-socket"),
+    95: ("EOPNOTSUPP", "Operation not supported"),
+    105: ("ENOBUFS", "No buffer space available"),
+    115: ("EINPROGRESS", "Operation now in progress"),
+}
+_NAMES = {num: name for num, (name, _) in _TABLE.items()}
+_TEXTS = {num: text for num, (_, text) in _TABLE.items()}
+
+
+class KernelError(OSError):
+    """A system call of the simulated kernel failed with ``errno``.
+
+    ``detail`` is for debugging and never printed. ``hint`` is one line for a
+    person: which limit was hit, of whom, how much was asked, what would do.
+    """
+
+    def __init__(self, err: int, detail: str = "", hint: str = "") -> None:
+        super().__init__(err, strerror(err))
+        self.detail = detail
+        self.hint = hint
+
+    @property
+    def code(self) -> int:
+        """The errno as a plain int (``OSError.errno`` may be None to a type checker)."""
+        return int(self.errno or 0)
+
+
+class TaskKilled(Exception):
+    """The memory-cgroup OOM killer sent SIGKILL to the calling task."""
+
+    def __init__(self, memcg: str, hint: str = "") -> None:
+        super().__init__(f"killed by the OOM killer of {memcg}")
+        self.memcg = memcg
+        self.hint = hint
+
+
+class CommandError(Exception):
+    """What the user reads: one sentence, and the exit status."""
+
+    def __init__(self, text: str, status: int = 255, hint: str = "") -> None:
+        super().__init__(text)
+        self.text = text
+        self.status = status
+        self.hint = hint
+
+
+class StateError(CommandError):
+    """The state file cannot be used: not ours, damaged, or from a newer version."""
+
+
+class ProfileError(CommandError):
+    """A kernel profile is unknown or malformed."""
+
+
+__all__ = [
+    "ENOTSUPP",
+    "CommandError",
+    "E",
+    "KernelError",
+    "ProfileError",
+    "StateError",
+    "TaskKilled",
+    "errno_name",
+    "strerror",
+]

@@ -1,0 +1,266 @@
+"""What the simulated kernel remembers between system calls, as plain records.
+
+A storage keeps one table per record class: the column names are the field names, the first
+``KEYS`` fields are the key. Fields hold int, str, bytes, None or a JSON-able dict, nothing else.
+``INDEX`` names fields that never change and that records are often looked up by.
+Amounts are bytes unless the name ends in ``_pages``; ``None`` means "no limit".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(slots=True)
+class User:
+    """struct user_struct: what RLIMIT_MEMLOCK is held against."""
+
+    KEYS: ClassVar[int] = 1
+    uid: int
+    locked_vm_pages: int = 0
+
+
+@dataclass(slots=True)
+class Task:
+    """struct task_struct: credentials, cgroup and limits of a process.
+
+    ``caps`` is the effective capability mask; ``cgroup`` a :class:`Memcg` id.
+    """
+
+    KEYS: ClassVar[int] = 1
+    pid: int
+    comm: str = ""
+    uid: int = 0
+    caps: int = 0
+    cgroup: int = 1
+    memlock_soft: int | None = None
+    memlock_hard: int | None = None
+    cpu: int = 0
+    transient: int = 0
+
+
+@dataclass(slots=True)
+class File:
+    """struct file: one open descriptor. ``obj_kind`` is map, prog, btf or a simulated object."""
+
+    KEYS: ClassVar[int] = 2
+    INDEX: ClassVar[tuple[str, ...]] = ("pid",)
+    pid: int
+    fd: int
+    obj_kind: str = "map"
+    obj_id: int = 0
+    fmode: int = 3
+    objcg: int = 0
+
+
+@dataclass(slots=True)
+class Memcg:
+    """struct mem_cgroup. Counters include all descendants, events have a local twin.
+
+    ``usage_pages`` is the page counter that limits are held against (it includes what sits in
+    object stocks); ``kernel_pages`` is what memory.current and memory.stat:kernel show.
+    """
+
+    KEYS: ClassVar[int] = 1
+    id: int
+    parent: int = 0
+    name: str = ""
+    path: str = "/"
+    objcg: int = 0
+    max_pages: int | None = None
+    high_pages: int | None = None
+    low_pages: int | None = 0
+    min_pages: int | None = 0
+    usage_pages: int = 0
+    kernel_pages: int = 0
+    peak_pages: int = 0
+    slab_reclaimable: int = 0
+    slab_unreclaimable: int = 0
+    percpu: int = 0
+    vmalloc: int = 0
+    sock: int = 0
+    ev_low: int = 0
+    ev_high: int = 0
+    ev_max: int = 0
+    ev_oom: int = 0
+    ev_oom_kill: int = 0
+    local_low: int = 0
+    local_high: int = 0
+    local_max: int = 0
+    local_oom: int = 0
+    local_oom_kill: int = 0
+
+
+@dataclass(slots=True)
+class Objcg:
+    """struct obj_cgroup: who pays. Re-pointed at the parent when its cgroup goes away.
+
+    ``nbytes`` is the sum of live byte charges; ``stock`` the bytes charged ahead (None: not
+    cached), ``parked`` bytes left behind by a drained stock; ``pages`` whole-page charges.
+    """
+
+    KEYS: ClassVar[int] = 1
+    id: int
+    memcg: int = 0
+    nbytes: int = 0
+    pages: int = 0
+    stock: int | None = None
+    parked: int = 0
+
+
+@dataclass(slots=True)
+class Alloc:
+    """A live allocation: ``nr`` equal objects of ``size`` bytes each.
+
+    ``charge`` is what one object adds to its objcg in bytes; ``objcg`` 0 is nobody.
+    """
+
+    KEYS: ClassVar[int] = 4
+    INDEX: ClassVar[tuple[str, ...]] = ("owner_kind", "owner_id")
+    owner_kind: str
+    owner_id: int
+    label: str
+    objcg: int
+    allocator: str = "kmalloc"
+    size: int = 0
+    nr: int = 0
+    charge: int = 0
+
+
+@dataclass(slots=True)
+class MapRecord:
+    """struct bpf_map plus what is private to the type (``priv``).
+
+    ``memlock_pages`` is what was charged to user ``uid`` (rlimit era); ``objcg`` the saved
+    creator; ``refcnt`` counts descriptors, pins and holders, ``usercnt`` without the latter.
+    """
+
+    KEYS: ClassVar[int] = 1
+    id: int
+    type: int = 0
+    name: bytes = b""
+    key_size: int = 0
+    value_size: int = 0
+    max_entries: int = 0
+    map_flags: int = 0
+    map_extra: int = 0
+    ifindex: int = 0
+    btf_id: int = 0
+    btf_key_type_id: int = 0
+    btf_value_type_id: int = 0
+    btf_vmlinux_value_type_id: int = 0
+    uid: int = 0
+    objcg: int = 0
+    memlock_pages: int = 0
+    nr_elems: int = 0
+    seq: int = 0
+    frozen: int = 0
+    refcnt: int = 0
+    usercnt: int = 0
+    mappings: int = 0
+    priv: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ProgRecord:
+    """struct bpf_prog and its aux: what was loaded and what it holds."""
+
+    KEYS: ClassVar[int] = 1
+    id: int
+    type: int = 0
+    name: bytes = b""
+    tag: bytes = b""
+    insns: bytes = b""
+    gpl_compatible: int = 1
+    jited_len: int = 0
+    pages: int = 0
+    load_time: int = 0
+    uid: int = 0
+    objcg: int = 0
+    memlock_pages: int = 0
+    btf_id: int = 0
+    refcnt: int = 0
+    map_ids: str = ""
+    priv: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class BtfRecord:
+    """struct btf: a loaded blob."""
+
+    KEYS: ClassVar[int] = 1
+    id: int
+    blob: bytes = b""
+    refcnt: int = 0
+
+
+@dataclass(slots=True)
+class Pin:
+    """An inode of the virtual bpffs: a directory, or a pinned object."""
+
+    KEYS: ClassVar[int] = 1
+    INDEX: ClassVar[tuple[str, ...]] = ("parent",)
+    path: str
+    parent: str = ""
+    kind: str = "dir"
+    obj_id: int = 0
+
+
+@dataclass(slots=True)
+class SimObject:
+    """Something of the rest of the kernel that maps refer to: socket, inode, net device, ...
+
+    Made with ``bpfctl sim object``. ``refcnt`` counts descriptors only.
+    """
+
+    KEYS: ClassVar[int] = 1
+    id: int
+    kind: str = ""
+    name: str = ""
+    refcnt: int = 0
+    priv: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class LruNode:
+    """struct bpf_lru_node (and, with a negative ``node``, a list head).
+
+    ``prev`` and ``next`` are node numbers; ``kind`` is the list the node is on.
+    """
+
+    KEYS: ClassVar[int] = 2
+    map: int
+    node: int
+    key: bytes = b""
+    kind: int = 0
+    cpu: int = 0
+    ref: int = 0
+    prev: int = 0
+    next: int = 0
+
+
+@dataclass(slots=True)
+class Setting:
+    """One key of the simulator's configuration."""
+
+    KEYS: ClassVar[int] = 1
+    name: str
+    value: str
+
+
+RECORDS = (
+    Setting,
+    User,
+    Task,
+    File,
+    Memcg,
+    Objcg,
+    Alloc,
+    MapRecord,
+    ProgRecord,
+    BtfRecord,
+    Pin,
+    SimObject,
+    LruNode,
+)

@@ -1,0 +1,181 @@
+"""System call wrappers: one method per bpf(2) command, for one calling task.
+
+Everything above the kernel uses this class and nothing else to reach maps and programs. Each
+method raises :class:`~bpfctl.errors.KernelError` with the errno of the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bpfctl.errors import E, KernelError
+from bpfctl.uapi import (
+    BatchAttr,
+    BatchResult,
+    BtfInfo,
+    BtfLoadAttr,
+    Cmd,
+    ElemAttr,
+    FdAttr,
+    IdAttr,
+    MapCreateAttr,
+    MapInfo,
+    ObjAttr,
+    ProgInfo,
+    ProgLoadAttr,
+)
+
+
+class Kernel(Protocol):
+    """What stands behind bpf(2): the simulated kernel, in memory or in a file."""
+
+    def bpf(self, pid: int, cmd: Cmd, attr: Any) -> Any: ...
+
+    def close(self, pid: int, fd: int) -> None: ...
+
+    def fdinfo(self, pid: int, fd: int) -> dict[str, str]: ...
+
+    def possible_cpus(self) -> int: ...
+
+
+@dataclass(slots=True)
+class Bpf:
+    """bpf(2) as called by task ``pid`` of ``kernel``."""
+
+    kernel: Kernel
+    pid: int
+
+    def map_create(self, attr: MapCreateAttr) -> int:
+        """Return the descriptor of a new map."""
+        return int(self.kernel.bpf(self.pid, Cmd.MAP_CREATE, attr))
+
+    def map_lookup_elem(self, fd: int, key: bytes | None, flags: int = 0,
+                        value: bytes | None = None) -> bytes:
+        """Return the value (per-CPU types: all slots, each rounded up to 8 bytes).
+
+        ``value`` is input for types that look a value up (bloom_filter).
+        """
+        found: bytes = self.kernel.bpf(
+            self.pid, Cmd.MAP_LOOKUP_ELEM, ElemAttr(fd, key, value, flags)
+        )
+        return found
+
+    def map_lookup_and_delete_elem(self, fd: int, key: bytes | None, flags: int = 0) -> bytes:
+        """Return the value and remove the element."""
+        found: bytes = self.kernel.bpf(
+            self.pid, Cmd.MAP_LOOKUP_AND_DELETE_ELEM, ElemAttr(fd, key, None, flags)
+        )
+        return found
+
+    def map_update_elem(self, fd: int, key: bytes | None, value: bytes, flags: int = 0) -> None:
+        """Store ``value`` (per-CPU types: all slots)."""
+        self.kernel.bpf(self.pid, Cmd.MAP_UPDATE_ELEM, ElemAttr(fd, key, value, flags))
+
+    def map_delete_elem(self, fd: int, key: bytes | None) -> None:
+        """Remove one element."""
+        self.kernel.bpf(self.pid, Cmd.MAP_DELETE_ELEM, ElemAttr(fd, key))
+
+    def map_get_next_key(self, fd: int, key: bytes | None) -> bytes:
+        """Return the key after ``key``; ``None`` asks for the first. ENOENT at the end."""
+        found: bytes = self.kernel.bpf(self.pid, Cmd.MAP_GET_NEXT_KEY, ElemAttr(fd, key))
+        return found
+
+    def map_keys(self, fd: int) -> Iterator[bytes]:
+        """Walk all keys; ends silently at ENOENT, raises any other errno."""
+        key: bytes | None = None
+        while True:
+            try:
+                key = self.map_get_next_key(fd, key)
+            except KernelError as exc:
+                if exc.code == E.NOENT:
+                    return
+                raise
+            yield key
+
+    def map_freeze(self, fd: int) -> None:
+        """Forbid writes from the syscall side for good."""
+        self.kernel.bpf(self.pid, Cmd.MAP_FREEZE, FdAttr(fd))
+
+    def map_batch(self, cmd: Cmd, attr: BatchAttr) -> BatchResult:
+        """Run one of the four BPF_MAP_*_BATCH commands."""
+        result: BatchResult = self.kernel.bpf(self.pid, cmd, attr)
+        return result
+
+    def obj_pin(self, fd: int, path: str) -> None:
+        """Pin the object behind ``fd`` at ``path`` in the virtual bpffs."""
+        self.kernel.bpf(self.pid, Cmd.OBJ_PIN, ObjAttr(path, fd))
+
+    def obj_get(self, path: str, file_flags: int = 0) -> int:
+        """Open what is pinned at ``path``."""
+        return int(self.kernel.bpf(self.pid, Cmd.OBJ_GET, ObjAttr(path, 0, file_flags)))
+
+    def map_get_fd_by_id(self, map_id: int, open_flags: int = 0) -> int:
+        """Open a map by id."""
+        return int(self.kernel.bpf(self.pid, Cmd.MAP_GET_FD_BY_ID, IdAttr(map_id, open_flags)))
+
+    def prog_get_fd_by_id(self, prog_id: int) -> int:
+        """Open a program by id."""
+        return int(self.kernel.bpf(self.pid, Cmd.PROG_GET_FD_BY_ID, IdAttr(prog_id)))
+
+    def btf_get_fd_by_id(self, btf_id: int) -> int:
+        """Open a BTF object by id."""
+        return int(self.kernel.bpf(self.pid, Cmd.BTF_GET_FD_BY_ID, IdAttr(btf_id)))
+
+    def _next_id(self, cmd: Cmd, start: int) -> int:
+        return int(self.kernel.bpf(self.pid, cmd, IdAttr(start)))
+
+    def map_get_next_id(self, start: int) -> int:
+        """Return the first map id above ``start``; ENOENT when there is none."""
+        return self._next_id(Cmd.MAP_GET_NEXT_ID, start)
+
+    def prog_get_next_id(self, start: int) -> int:
+        """Return the first program id above ``start``; ENOENT when there is none."""
+        return self._next_id(Cmd.PROG_GET_NEXT_ID, start)
+
+    def btf_get_next_id(self, start: int) -> int:
+        """Return the first BTF id above ``start``; ENOENT when there is none."""
+        return self._next_id(Cmd.BTF_GET_NEXT_ID, start)
+
+    def ids(self, next_id: Callable[[int], int]) -> Iterator[int]:
+        """Walk ids in ascending order: ``bpf.ids(bpf.map_get_next_id)``."""
+        current = 0
+        while True:
+            try:
+                current = next_id(current)
+            except KernelError as exc:
+                if exc.code == E.NOENT:
+                    return
+                raise
+            yield current
+
+    def map_info(self, fd: int) -> MapInfo:
+        """Return struct bpf_map_info; EINVAL when ``fd`` is not a map."""
+        info = self.obj_info(fd)
+        if not isinstance(info, MapInfo):
+            raise KernelError(E.INVAL, "not a map")
+        return info
+
+    def obj_info(self, fd: int) -> MapInfo | ProgInfo | BtfInfo:
+        """Return the info record of whatever object ``fd`` is."""
+        info: MapInfo | ProgInfo | BtfInfo = self.kernel.bpf(
+            self.pid, Cmd.OBJ_GET_INFO_BY_FD, FdAttr(fd)
+        )
+        return info
+
+    def prog_load(self, attr: ProgLoadAttr) -> int:
+        """Return the descriptor of a new program."""
+        return int(self.kernel.bpf(self.pid, Cmd.PROG_LOAD, attr))
+
+    def btf_load(self, blob: bytes) -> int:
+        """Return the descriptor of a new BTF object."""
+        return int(self.kernel.bpf(self.pid, Cmd.BTF_LOAD, BtfLoadAttr(blob)))
+
+    def close(self, fd: int) -> None:
+        """Close ``fd``; EBADF when it is not open."""
+        self.kernel.close(self.pid, fd)
+
+    def fdinfo(self, fd: int) -> dict[str, str]:
+        """Lines of /proc/PID/fdinfo/FD: ``memlock`` (bytes), ``frozen``, ``owner_prog_type`` ..."""
+        return self.kernel.fdinfo(self.pid, fd)
