@@ -249,8 +249,18 @@ class Setting:
     value: str
 
 
+@dataclass(slots=True)
+class Counter:
+    """A number that lives on: the last id given out per kind, bytes of memory in use."""
+
+    KEYS: ClassVar[int] = 1
+    name: str
+    value: int = 0
+
+
 RECORDS = (
     Setting,
+    Counter,
     User,
     Task,
     File,

@@ -1,0 +1,18 @@
+"""The per-CPU allocator: one copy for each possible CPU."""
+
+from __future__ import annotations
+
+from bpfctl.kernel.mm.footprint import OBJCG_POINTER, Footprint
+
+PCPU_MIN_ALLOC_SIZE = 4
+PCPU_MIN_UNIT_SIZE = 32768
+
+
+def percpu_footprint(size: int, cpus: int) -> Footprint:
+    """Cost of alloc_percpu(``size``): a copy for each CPU and an owner pointer per 4 bytes.
+
+    Mirrors pcpu_memcg_pre_alloc_hook() / pcpu_obj_full_size().
+    """
+    unit = -(-size // PCPU_MIN_ALLOC_SIZE) * PCPU_MIN_ALLOC_SIZE
+    owners = unit // PCPU_MIN_ALLOC_SIZE * OBJCG_POINTER
+    return Footprint("percpu", unit * cpus + owners, 0, "percpu", unit * cpus)
