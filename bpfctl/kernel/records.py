@@ -63,6 +63,7 @@ class Memcg:
     """
 
     KEYS: ClassVar[int] = 1
+    INDEX: ClassVar[tuple[str, ...]] = ("parent",)
     id: int
     parent: int = 0
     name: str = ""

@@ -1,0 +1,280 @@
+"""The MapType contract: what a map type is to the kernel (struct bpf_map_ops).
+
+A map type is a class offered through the ``map_types`` hook. The kernel makes one instance for
+each live map; everything that must outlast a system call is in ``self.rec`` (a
+:class:`~bpfctl.kernel.records.MapRecord`, whose ``priv`` is the type's own), in the map's
+elements (``self.cells``) or in live allocations. Methods raise
+:class:`~bpfctl.errors.KernelError` with the errno of the kernel's operation.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bpfctl.errors import E, KernelError
+from bpfctl.kernel.mm.alloc import Mem
+from bpfctl.kernel.mm.gfp import GFP_ACCOUNT, GFP_ATOMIC, GFP_BY_NAME, GFP_USER
+from bpfctl.kernel.mm.page import page_align
+from bpfctl.kernel.records import MapRecord, Task
+from bpfctl.kernel.storage import Cells
+from bpfctl.uapi import (
+    BPF_F_LOCK,
+    BPF_F_NO_PREALLOC,
+    BPF_F_NUMA_NODE,
+    BPF_F_RDONLY,
+    BPF_F_RDONLY_PROG,
+    BPF_F_WRONLY,
+    BPF_F_WRONLY_PROG,
+    MapCreateAttr,
+)
+
+if TYPE_CHECKING:
+    from bpfctl.kernel.kernel import Kernel
+
+BPF_F_ACCESS_MASK = BPF_F_RDONLY | BPF_F_RDONLY_PROG | BPF_F_WRONLY | BPF_F_WRONLY_PROG
+NUMA_NO_NODE = 0xFFFFFFFF
+
+
+def round_up(size: int, to: int) -> int:
+    """Round ``size`` up to a multiple of ``to``."""
+    return -(-size // to) * to
+
+
+def roundup_pow_of_two(number: int) -> int:
+    """Smallest power of two that is at least ``number`` (1 for 0 and 1)."""
+    return 1 << max(number - 1, 0).bit_length()
+
+
+class MapType(ABC):
+    """Base of all map types. Sizes are bytes, counts are entries."""
+
+    name: ClassVar[str]
+    """As bpftool spells it. Third-party types have any other name."""
+    family: ClassVar[str]
+    """The kernel source file without ``.c``: the accounting site of its own allocations."""
+    capability: ClassVar[str] = ""
+    """What it takes to create one: "", "bpf" or "net_admin"."""
+    capability_in_alloc_check: ClassVar[bool] = False
+    """Kernels before 6.9 test the capability before (not after) ``alloc_check``."""
+    charge_errno: ClassVar[int] = 0
+    """Errno that replaces the one of a refused RLIMIT_MEMLOCK charge, 0 for none."""
+    percpu: ClassVar[bool] = False
+    """The value has one slot, rounded up to 8 bytes, for each possible CPU."""
+    fd_values: ClassVar[bool] = False
+    """Values are descriptors in and ids out, 4 bytes."""
+    mmapable: ClassVar[bool] = False
+    inner_allowed: ClassVar[bool] = True
+    """May be the inner map of a map-in-map."""
+    is_map_in_map: ClassVar[bool] = False
+    btf_allowed: ClassVar[bool] = False
+    special_fields: ClassVar[frozenset[str]] = frozenset()
+    """BTF fields that the value may hold: spin_lock, timer, kptr, list, rbtree."""
+    can_freeze: ClassVar[bool] = True
+
+    def __init__(self, kernel: Kernel, rec: MapRecord) -> None:
+        self.kernel = kernel
+        self.rec = rec
+        self.creating = False
+        self.mem = Mem(kernel.mm, "map", rec.id, rec.objcg)
+        self._cells: Cells | None = None
+
+    # --- to be written by a type -----------------------------------------
+
+    def alloc_check(self, attr: MapCreateAttr, task: Task) -> None:
+        """Refuse bad attributes before anything else is looked at (map_alloc_check)."""
+
+    def attr_check(self, attr: MapCreateAttr, task: Task) -> None:
+        """Refuse bad attributes as map_alloc() does, after the capability test."""
+
+    def memlock_cost(self, bypass_spec_v1: bool) -> int:
+        """Estimate, in bytes, what the rlimit era charges when the map is created."""
+        raise KernelError(E.NOTSUPP, f"{self.name} did not exist before 5.11")
+
+    @abstractmethod
+    def alloc(self) -> None:
+        """Allocate what a new map needs, through ``self.mem``; set up ``rec.priv``.
+
+        Whatever was allocated when this raises is freed by the caller.
+        """
+
+    def free(self) -> None:
+        """Let go of what elements hold (references, other objects). Memory is freed by the
+        caller."""
+
+    @abstractmethod
+    def mem_usage(self) -> int:
+        """Return map_mem_usage(), what fdinfo shows as memlock since 6.4, in bytes."""
+
+    def lookup(self, key: bytes, value: bytes | None = None) -> bytes:
+        """Return the value of ``key`` for a system call.
+
+        ``value`` is what the caller's value buffer held, for types that read it.
+        """
+        raise KernelError(E.NOTSUPP)
+
+    def update(self, key: bytes, value: bytes, flags: int) -> None:
+        """Store ``value``; ``flags`` are checked by the type."""
+        raise KernelError(E.NOTSUPP)
+
+    def delete(self, key: bytes) -> None:
+        """Remove ``key``."""
+        raise KernelError(E.NOTSUPP)
+
+    def next_key(self, key: bytes | None) -> bytes:
+        """Return the key behind ``key``, the first for None or an unknown key."""
+        raise KernelError(E.NOTSUPP)
+
+    def lookup_and_delete(self, key: bytes, flags: int) -> bytes:
+        """Return the value and remove the element."""
+        raise KernelError(E.NOTSUPP)
+
+    def mmap(self, offset: int, length: int, writable: bool) -> None:
+        """Check a shared mapping of ``length`` bytes at ``offset``."""
+        raise KernelError(E.NOTSUPP)
+
+    def check_btf(self, key_type: Any, value_type: Any) -> None:
+        """Refuse BTF types of key and value that the type cannot have (map_check_btf)."""
+        if key_type is None:
+            raise KernelError(E.INVAL, "key type")
+
+    def meta_equal(self, template: MapRecord) -> bool:
+        """Tell whether this map may stand where ``template`` was given as inner map."""
+        rec = self.rec
+        return (
+            rec.type == template.type
+            and rec.key_size == template.key_size
+            and rec.value_size == template.value_size
+            and rec.map_flags == template.map_flags
+        )
+
+    def release_uref(self) -> None:
+        """Act on the loss of the last descriptor or pin."""
+
+    def fill(self, entries: int) -> None:
+        """Allocate and charge what ``entries`` distinct inserts would, without the elements.
+
+        For sizing: the figures equal those of real inserts from one CPU. Types whose elements
+        are all allocated at creation have nothing to do.
+        """
+
+    # --- the generic batch operations; see bpfctl.kernel.bpf.batch -------------
+
+    def batch_rows(
+        self, cursor: bytes | None, count: int
+    ) -> tuple[list[tuple[bytes, bytes]], bytes | None, int]:
+        """Read up to ``count`` elements from ``cursor`` (generic_map_lookup_batch).
+
+        :return: elements, the next cursor, and an errno (ENOENT at the end).
+        """
+        rows: list[tuple[bytes, bytes]] = []
+        key = cursor
+        while len(rows) < count:
+            try:
+                key = self.next_key(key)
+            except KernelError as exc:
+                return rows, key, exc.code
+            try:
+                rows.append((key, self.lookup(key)))
+            except KernelError as exc:
+                if exc.code != E.NOENT:
+                    return rows, key, exc.code
+        return rows, key, 0
+
+    # --- what types use ----------------------------------------------------
+
+    @property
+    def cells(self) -> Cells:
+        """The elements."""
+        if self._cells is None:
+            self._cells = self.kernel.storage.cells(self.rec.id)
+        return self._cells
+
+    @property
+    def prealloc(self) -> bool:
+        """Tell whether all elements are allocated at creation (BPF_F_NO_PREALLOC not set)."""
+        return not self.rec.map_flags & BPF_F_NO_PREALLOC
+
+    @property
+    def cpus(self) -> int:
+        """Number of possible CPUs."""
+        return self.kernel.config.possible_cpus
+
+    def sizeof(self, struct: str) -> int:
+        """Bytes of a kernel struct in this kernel's profile."""
+        return self.kernel.profile.sizeof(struct)
+
+    def page_align(self, size: int) -> int:
+        """Round ``size`` up to whole pages."""
+        return page_align(size, self.kernel.config.page_size)
+
+    def account(self, site: str = "") -> int:
+        """Return GFP_ACCOUNT if allocations of ``site`` (default: the family) are accounted."""
+        if self.kernel.config.cgroup_memory == "nobpf":
+            return 0
+        return GFP_ACCOUNT if self.kernel.profile.accounts(site or self.family) else 0
+
+    def area_alloc(self, label: str, size: int) -> None:
+        """Allocate map storage, charged to the creating task (bpf_map_area_alloc)."""
+        self.mem.area_alloc(label, size, self.account("area"))
+
+    def struct_alloc(self, label: str, size: int) -> None:
+        """Allocate the map struct: kzalloc before 6.0, bpf_map_area_alloc since."""
+        if self.kernel.profile.accounting.map_struct == "area":
+            self.area_alloc(label, size)
+        else:
+            self.mem.kmalloc(label, size, GFP_USER | self.account())
+
+    def map_mem(self) -> Mem:
+        """Return the allocators of bpf_map_kmalloc_node() and bpf_map_alloc_percpu().
+
+        They charge the map's creator, or (v7 of the series) the current task outside of
+        interrupts. While the map is created kernels since 6.0 charge nobody.
+        """
+        accounting = self.kernel.profile.accounting
+        if self.creating:
+            if not accounting.creation_hole:
+                return self.mem
+            return Mem(self.mem.mm, "map", self.rec.id, 0)
+        if accounting.updates_charge == "current" and not self.kernel.in_interrupt:
+            objcg = self.kernel.current_objcg()
+            return Mem(self.mem.mm, "map", self.rec.id, objcg)
+        return self.mem
+
+    def update_gfp(self) -> int:
+        """Return the GFP flags of allocations made by an update."""
+        accounting = self.kernel.profile.accounting
+        if self.family in accounting.atomic_families:
+            return GFP_ATOMIC | self.account()
+        return GFP_BY_NAME[accounting.update_gfp] | self.account()
+
+    def next_seq(self) -> int:
+        """Return a number that grows with every call on this map."""
+        self.rec.seq += 1
+        return self.rec.seq
+
+    @staticmethod
+    def check_access_flags(flags: int, allowed: int) -> None:
+        """Refuse flags outside of ``allowed``, and both PROG flags together."""
+        both = BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG
+        if flags & ~allowed or flags & both == both:
+            raise KernelError(E.INVAL, f"map_flags {flags:#x}")
+
+    @staticmethod
+    def numa_node(attr: MapCreateAttr) -> int:
+        """Return the node asked for, NUMA_NO_NODE for none."""
+        return attr.numa_node if attr.map_flags & BPF_F_NUMA_NODE else NUMA_NO_NODE
+
+    @staticmethod
+    def check_update_flags(flags: int) -> None:
+        """Refuse update flags above BPF_EXIST, BPF_F_LOCK aside."""
+        if flags & ~BPF_F_LOCK > 2:
+            raise KernelError(E.INVAL, f"flags {flags:#x}")
+
+    def need_capability(self, task: Task) -> None:
+        """Test the capability within alloc_check, where old kernels do.
+
+        :raises KernelError: EPERM.
+        """
+        if self.kernel.profile.checks.capability == "type":
+            self.kernel.require(task, self.capability)

@@ -1,0 +1,248 @@
+"""Charging a memory cgroup: page counters, object stocks, and what happens at memory.max.
+
+Models try_charge_memcg(), obj_cgroup_charge() and drain_all_stock() of mm/memcontrol.c. The
+number of ``max`` events that a refused charge leaves behind is part of the model: it was
+measured on 6.1 and 6.12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bpfctl.kernel.mm.footprint import Footprint
+from bpfctl.kernel.mm.gfp import Reclaim
+from bpfctl.kernel.records import Memcg, Objcg
+from bpfctl.kernel.storage import Registry
+
+MAX_RECLAIM_RETRIES = 16
+
+
+class OomKill(Exception):
+    """The OOM killer was invoked for ``memcg``; the allocating task is the victim."""
+
+    def __init__(self, memcg: Memcg) -> None:
+        super().__init__(memcg.path)
+        self.memcg = memcg
+
+
+@dataclass(slots=True)
+class Refusal:
+    """The last charge that a limit refused, for the hint shown to a person (all in pages)."""
+
+    path: str
+    max_pages: int
+    usage_pages: int
+    asked_pages: int
+
+
+class Charger:
+    """Moves page counters, stocks and statistics of the cgroup tree."""
+
+    def __init__(
+        self,
+        memcgs: Registry[Memcg],
+        objcgs: Registry[Objcg],
+        page_size: int,
+        atomic_counts_max: bool,
+    ) -> None:
+        self.memcgs = memcgs
+        self.objcgs = objcgs
+        self.page_size = page_size
+        self.atomic_counts_max = atomic_counts_max
+        self.refusal: Refusal | None = None
+
+    def chain(self, memcg_id: int) -> list[Memcg]:
+        """Return the cgroup and its ancestors, the root last."""
+        found = []
+        while memcg_id:
+            memcg = self.memcgs.get(memcg_id)
+            assert memcg is not None, f"memcg {memcg_id} is referred to but gone"
+            found.append(memcg)
+            memcg_id = memcg.parent
+        return found
+
+    def subtree(self, memcg_id: int) -> Iterator[int]:
+        """Yield the ids of a cgroup and all its descendants."""
+        yield memcg_id
+        for child in self.memcgs.find(parent=memcg_id):
+            yield from self.subtree(child.id)
+
+    def event(self, memcg: Memcg, name: str) -> None:
+        """Count an event in memory.events.local of ``memcg`` and memory.events up the tree."""
+        setattr(memcg, f"local_{name}", getattr(memcg, f"local_{name}") + 1)
+        for level in self.chain(memcg.id):
+            setattr(level, f"ev_{name}", getattr(level, f"ev_{name}") + 1)
+
+    # --- pages -----------------------------------------------------------
+
+    @staticmethod
+    def room(chain: list[Memcg]) -> int | None:
+        """Pages that fit below every limit of ``chain``; None without a limit."""
+        limited = [m.max_pages - m.usage_pages for m in chain if m.max_pages is not None]
+        return min(limited) if limited else None
+
+    @staticmethod
+    def _refusing(chain: list[Memcg], pages: int) -> Memcg | None:
+        for memcg in chain:
+            if memcg.max_pages is not None and memcg.usage_pages + pages > memcg.max_pages:
+                return memcg
+        return None
+
+    @staticmethod
+    def _add(chain: list[Memcg], pages: int) -> None:
+        for memcg in chain:
+            memcg.usage_pages += pages
+
+    def _add_checked(self, chain: list[Memcg], pages: int) -> None:
+        self._add(chain, pages)
+        for memcg in chain:
+            if memcg.high_pages is not None and memcg.usage_pages > memcg.high_pages:
+                self.event(memcg, "high")
+                break
+
+    def charge_pages(self, objcg: Objcg, pages: int, kind: Reclaim) -> bool:
+        """Add ``pages`` to the counters of ``objcg``'s cgroup and its ancestors.
+
+        :return: False when a limit refused.
+        :raises OomKill: ``kind`` is OOM and the limit stands after all retries.
+        """
+        chain = self.chain(objcg.memcg)
+        refusing = self._refusing(chain, pages)
+        if refusing is None:
+            self._add_checked(chain, pages)
+            return True
+        if kind is Reclaim.NOWAIT:
+            return False
+        if kind is Reclaim.ATOMIC:
+            if self.atomic_counts_max:
+                self.event(refusing, "max")
+            self._add(chain, pages)
+            return True
+        return self._charge_after_reclaim(chain, refusing, pages, kind)
+
+    def _charge_after_reclaim(
+        self, chain: list[Memcg], refusing: Memcg, pages: int, kind: Reclaim
+    ) -> bool:
+        self.event(refusing, "max")
+        self.drain(refusing.id)
+        again = self._refusing(chain, pages)
+        if again is None:
+            self._add_checked(chain, pages)
+            return True
+        self.event(again, "max")
+        assert again.max_pages is not None
+        self.refusal = Refusal(again.path, again.max_pages, again.usage_pages, pages)
+        if kind is Reclaim.NORETRY:
+            return False
+        self._events(again, "max", MAX_RECLAIM_RETRIES)
+        if kind is Reclaim.MAYFAIL:
+            return False
+        self.event(again, "oom")
+        self.event(chain[0], "oom_kill")
+        self._events(again, "max", MAX_RECLAIM_RETRIES + 1)
+        raise OomKill(again)
+
+    def _events(self, memcg: Memcg, name: str, times: int) -> None:
+        for _ in range(times):
+            self.event(memcg, name)
+
+    def charge_single_pages(self, objcg: Objcg, pages: int, kind: Reclaim, tries: int = 1) -> bool:
+        """Charge ``pages`` one at a time, as vmalloc and the page loops do.
+
+        ``tries``: attempts for the very first page. Nothing stays charged after a failure.
+        """
+        chain = self.chain(objcg.memcg)
+        left = pages
+        while left:
+            room = self.room(chain)
+            fits = left if room is None else min(left, max(room, 0))
+            if fits:
+                self._add_checked(chain, fits)
+                left -= fits
+                continue
+            attempts = tries if left == pages else 1
+            try:
+                if not any(self.charge_pages(objcg, 1, kind) for _ in range(attempts)):
+                    self._add(chain, left - pages)
+                    return False
+            except OomKill:
+                self._add(chain, left - pages)
+                raise
+            left -= 1
+        return True
+
+    def uncharge_pages(self, objcg: Objcg, pages: int) -> None:
+        """Take ``pages`` off the counters."""
+        self._add(self.chain(objcg.memcg), -pages)
+
+    # --- bytes -----------------------------------------------------------
+
+    def charge_bytes(self, objcg: Objcg, nbytes: int, kind: Reclaim) -> bool:
+        """Charge ``nbytes`` through the object stock; whole pages move the counters."""
+        if objcg.stock is not None and objcg.stock >= nbytes:
+            objcg.stock -= nbytes
+            return True
+        size = self.page_size
+        pages = -(-nbytes // size)
+        if not self.charge_pages(objcg, pages, kind):
+            return False
+        uncharge_surplus = objcg.stock is None
+        if objcg.stock is None:
+            objcg.stock, objcg.parked = objcg.parked, 0
+        objcg.stock += pages * size - nbytes
+        if uncharge_surplus:
+            self._trim(objcg)
+        return True
+
+    def uncharge_bytes(self, objcg: Objcg, nbytes: int) -> None:
+        """Give ``nbytes`` back to the stock; more than a page there goes back to the counters."""
+        if objcg.stock is None:
+            objcg.stock, objcg.parked = objcg.parked, 0
+        objcg.stock += nbytes
+        self._trim(objcg)
+
+    def _trim(self, objcg: Objcg) -> None:
+        assert objcg.stock is not None
+        if objcg.stock > self.page_size:
+            pages, objcg.stock = divmod(objcg.stock, self.page_size)
+            self.uncharge_pages(objcg, pages)
+
+    def drain(self, memcg_id: int) -> None:
+        """Empty the object stocks of a subtree: whole pages are uncharged, the rest parked."""
+        for level in self.subtree(memcg_id):
+            for objcg in self.objcgs.find(memcg=level):
+                self._drain_stock(objcg)
+
+    def _drain_stock(self, objcg: Objcg) -> None:
+        if objcg.stock is not None:
+            pages, rest = divmod(objcg.stock, self.page_size)
+            objcg.parked += rest
+            objcg.stock = None
+            if pages:
+                self.uncharge_pages(objcg, pages)
+
+    def release(self, objcg: Objcg) -> None:
+        """Give back what an objcg without live allocations holds (obj_cgroup_release)."""
+        self._drain_stock(objcg)
+        pages, objcg.parked = divmod(objcg.parked, self.page_size)
+        if pages:
+            self.uncharge_pages(objcg, pages)
+
+    # --- allocations -----------------------------------------------------
+
+    def account(self, objcg: Objcg, footprint: Footprint, nr: int) -> None:
+        """Move the statistics by ``nr`` (negative: freed) objects of ``footprint``."""
+        size = self.page_size
+        before = -(-objcg.nbytes // size) + objcg.pages
+        objcg.nbytes += nr * footprint.nbytes
+        objcg.pages += nr * footprint.pages
+        delta = -(-objcg.nbytes // size) + objcg.pages - before
+        stat = footprint.stat
+        amount = nr * footprint.charge(size)
+        for memcg in self.chain(objcg.memcg):
+            memcg.kernel_pages += delta
+            if memcg.kernel_pages > memcg.peak_pages:
+                memcg.peak_pages = memcg.kernel_pages
+            if stat:
+                setattr(memcg, stat, getattr(memcg, stat) + amount)

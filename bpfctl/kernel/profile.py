@@ -1,0 +1,237 @@
+"""Kernel profiles: everything that differs between releases, read from profiles/*.toml.
+
+A profile may be based on another; its tables then replace single keys. A profile of the series
+("5.10" with ``patch`` N) is 5.10 with the changes of the first N patches of series.toml.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from bpfctl.errors import ProfileError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+NEWEST = "6.18"
+PROFILES = ("5.10", "5.11", "6.1", "6.12", "6.18")
+LAST_PATCH = 34
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """Who is charged for what; see the comments in profiles/5.10.toml."""
+
+    precharged: frozenset[str]
+    accounted: frozenset[str]
+    memlock: str
+    updates_charge: str
+    creation_hole: bool
+    map_struct: str
+    update_gfp: str
+    prefill_gfp: str
+    atomic_families: frozenset[str]
+    atomic_counts_max: bool
+    accounted_pages_mappable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MemAlloc:
+    """Who uses bpf_mem_alloc, and how large its per-CPU caches are."""
+
+    families: frozenset[str]
+    small_percpu_caches: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Largest attributes, in bytes or entries; 0 is "no such limit"."""
+
+    hash_key: int
+    hash_total: int
+    array_value: int
+    queue_total_u32: bool
+    cgroup_storage_value: int
+    cgroup_storage_percpu_value: int
+    sockmap_int_max: bool
+    nr_cpus: int
+    ringbuf_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """Order and outcome of checks."""
+
+    capability: str
+    net_admin_by_sys_admin: bool
+    unprivileged: str
+    freeze: str
+    map_extra: bool
+    lookup_and_delete: frozenset[str]
+    lookup_and_delete_flags: bool
+    lpm_exist_flag: bool
+    lpm_full_before_replace: bool
+    special_field_errno: int
+    btf_struct_ops_late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hashtab:
+    """Details of kernel/bpf/hashtab.c."""
+
+    map_locked: int
+    element_counter: bool
+    hash_of_maps_spares: bool
+    lru_target_free: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One kernel release. ``sizeof`` maps struct names to bytes (x86-64)."""
+
+    name: str
+    release: str
+    verified: str
+    memlock_default: int
+    tag_digest: str
+    map_types: frozenset[str]
+    prog_types: int
+    accounting: Accounting
+    mem_alloc: MemAlloc
+    limits: Limits
+    checks: Checks
+    hashtab: Hashtab
+    batch: dict[str, frozenset[str]]
+    sizes: dict[str, int]
+    patch: int | None = None
+
+    def sizeof(self, struct: str) -> int:
+        """Bytes of ``struct``."""
+        size = self.sizes.get(struct)
+        if size is None:
+            raise ProfileError(f"kernel profile {self.name} has no size of struct {struct}")
+        return size
+
+    def precharges(self, family: str) -> bool:
+        """Tell whether ``family`` is held against RLIMIT_MEMLOCK."""
+        return family in self.accounting.precharged
+
+    def accounts(self, site: str) -> bool:
+        """Tell whether allocations at ``site`` carry __GFP_ACCOUNT."""
+        return site in self.accounting.accounted
+
+
+_TABLES: dict[str, type[Any]] = {
+    "accounting": Accounting,
+    "mem_alloc": MemAlloc,
+    "limits": Limits,
+    "checks": Checks,
+    "hashtab": Hashtab,
+}
+_SCALARS = ("release", "verified", "memlock_default", "tag_digest", "map_types", "prog_types")
+
+
+def _read(name: str) -> dict[str, Any]:
+    source = resources.files("bpfctl.kernel") / "profiles" / f"{name}.toml"
+    return tomllib.loads(source.read_text(encoding="utf-8"))
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        merged[key] = {**base.get(key, {}), **value} if isinstance(value, dict) else value
+    return merged
+
+
+def _with_bases(name: str) -> dict[str, Any]:
+    data = _read(name)
+    base = data.pop("based_on", None)
+    return _merge(_with_bases(base), data) if base else data
+
+
+def _table(cls: type[Any], name: str, data: dict[str, Any]) -> Any:
+    known = {f.name for f in fields(cls)}
+    if set(data) != known:
+        odd = ", ".join(sorted(set(data) ^ known))
+        raise ProfileError(f"kernel profile: table [{name}] lacks or does not know: {odd}")
+    return cls(**{k: frozenset(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+def _build(name: str, data: dict[str, Any], patch: int | None) -> Profile:
+    unknown = set(data) - set(_SCALARS) - set(_TABLES) - {"batch", "sizeof"}
+    if unknown:
+        raise ProfileError(f"kernel profile {name}: unknown keys {', '.join(sorted(unknown))}")
+    scalars = {key: data[key] for key in _SCALARS}
+    scalars["map_types"] = frozenset(scalars["map_types"])
+    tables = {key: _table(cls, key, data[key]) for key, cls in _TABLES.items()}
+    batch = {kind: frozenset(ops) for kind, ops in data["batch"].items()}
+    return Profile(
+        name=name, **scalars, **tables, batch=batch, sizes=data["sizeof"], patch=patch
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One patch of the series: its subject and what it changes in the model.
+
+    ``accounts`` sites get __GFP_ACCOUNT, ``uncharges`` families leave RLIMIT_MEMLOCK, ``sets``
+    replaces keys of [accounting].
+    """
+
+    number: int
+    subject: str
+    effect: str
+    show: str
+    accounts: tuple[str, ...] = ()
+    uncharges: tuple[str, ...] = ()
+    sets: tuple[tuple[str, Any], ...] = ()
+
+
+@cache
+def series() -> tuple[Patch, ...]:
+    """Return the 34 patches of "bpf: switch to memcg-based memory accounting", in order."""
+    found = []
+    for entry in _read("series")["patch"]:
+        entry = dict(entry)
+        for key in ("accounts", "uncharges"):
+            entry[key] = tuple(entry.get(key, ()))
+        entry["sets"] = tuple(entry.get("sets", {}).items())
+        found.append(Patch(**entry))
+    return tuple(found)
+
+
+def _apply_series(data: dict[str, Any], patch: int) -> dict[str, Any]:
+    accounting = {**data["accounting"], **_read("series")["base"]}
+    for step in series()[:patch]:
+        accounting["accounted"] = [*accounting["accounted"], *step.accounts]
+        accounting["precharged"] = [
+            family for family in accounting["precharged"] if family not in step.uncharges
+        ]
+        accounting.update(step.sets)
+    return {**data, "accounting": accounting}
+
+
+@cache
+def load(name: str, patch: int | None = None) -> Profile:
+    """Return the profile ``name``; with ``patch`` (0..34) 5.10 plus that many patches.
+
+    :raises ProfileError: unknown name, or a patch number that does not apply.
+    """
+    if name not in PROFILES:
+        raise ProfileError(
+            f"unknown kernel '{name}'", hint=f"known kernels: {', '.join(PROFILES)}"
+        )
+    if patch is None:
+        return _build(name, _with_bases(name), None)
+    if name != "5.10" or not 0 <= patch <= LAST_PATCH:
+        raise ProfileError(
+            f"kernel {name} has no patch {patch} of the series",
+            hint=f"--patch takes 0 to {LAST_PATCH} and goes with --kernel 5.10",
+        )
+    return _build(name, _apply_series(_with_bases(name), patch), patch)
