@@ -85,7 +85,7 @@ class MemoryRegistry(Registry[R]):
 
     def __init__(self, cls: type[R]) -> None:
         self._nr_keys: int = cls.KEYS  # type: ignore[attr-defined]
-        self._names = tuple(cls.__dataclass_fields__)[: self._nr_keys]  # type: ignore[attr-defined]
+        self._names: tuple[str, ...] = cls.__match_args__[: self._nr_keys]  # type: ignore[attr-defined]
         self._index_names: tuple[str, ...] = getattr(cls, "INDEX", ())
         self._records: dict[Any, R] = {}
         self._index: dict[tuple[Any, ...], dict[Any, R]] = {}
@@ -167,7 +167,7 @@ class MemoryCells(Cells):
 
     def _sorted(self) -> list[Any]:
         if self._order is None:
-            self._order = sorted(self._keys)  # type: ignore[type-var]
+            self._order = sorted(self._keys)
         return self._order
 
     def after(self, pos: Pos | None) -> tuple[bytes, Pos] | None:
