@@ -6,9 +6,9 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from bpfctl.errors import CommandError, KernelError, StateError, TaskKilled
 from bpfctl.store.migrations import SCHEMA_VERSION, create, migrate
@@ -17,6 +17,7 @@ from bpfctl.store.schema import APPLICATION_ID, all_tables
 from bpfctl.store.sqlite import SqlStorage
 
 if TYPE_CHECKING:
+    from bpfctl.kernel.config import Config
     from bpfctl.kernel.kernel import Kernel
 
 # A reader may hold the file as long as a pager shows its output, so writers are patient; they
@@ -239,23 +240,19 @@ _DATABASE_ERRORS = (
 )
 
 
-def default_boot(storage: SqlStorage) -> None:
-    """Start a kernel with the default configuration in an empty storage."""
-    boot_with({})(storage)
-
-
-def boot_with(config: Mapping[str, Any]) -> Boot:
-    """Return a function that starts a kernel with ``config`` in an empty storage."""
+def boot_with(config: Config | None = None) -> Boot:
+    """Return a function that starts a kernel in an empty storage; default settings for None."""
 
     def boot(storage: SqlStorage) -> None:
+        from bpfctl.kernel.config import Config
         from bpfctl.kernel.kernel import Kernel
 
-        Kernel.boot(storage, config)
+        Kernel.boot(storage, config or Config())
 
     return boot
 
 
-def create_state(path: str, boot: Boot = default_boot) -> bool:
+def create_state(path: str, boot: Boot | None = None) -> bool:
     """Make a state file with a freshly booted kernel; return whether ``boot`` started it.
 
     False means that another process made the file at the same time, with a kernel of its own.
@@ -270,7 +267,7 @@ def create_state(path: str, boot: Boot = default_boot) -> bool:
     except (OSError, ValueError) as exc:
         raise _refusal(path, os_error_text(exc)) from exc
     while not os.path.exists(path):
-        booted = _build(path, f"{path}-new", boot)
+        booted = _build(path, f"{path}-new", boot or boot_with())
         if _move(f"{path}-new", path):
             return booted
     return False
