@@ -2,7 +2,8 @@
 
 A storage keeps one table per record class: the column names are the field names, the first
 ``KEYS`` fields are the key. Fields hold int, str, bytes, None or a JSON-able dict, nothing else.
-``INDEX`` names fields that never change and that records are often looked up by.
+``INDEX`` names fields that never change and that records are often looked up by; ``U64`` those
+that may reach 2**63 and beyond.
 Amounts are bytes unless the name ends in ``_pages``; ``None`` means "no limit".
 """
 
@@ -29,6 +30,7 @@ class Task:
     """
 
     KEYS: ClassVar[int] = 1
+    U64: ClassVar[tuple[str, ...]] = ("memlock_soft", "memlock_hard")
     pid: int
     comm: str = ""
     uid: int = 0
@@ -138,6 +140,7 @@ class MapRecord:
     """
 
     KEYS: ClassVar[int] = 1
+    U64: ClassVar[tuple[str, ...]] = ("map_extra",)
     id: int
     type: int = 0
     name: bytes = b""
