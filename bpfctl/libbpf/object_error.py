@@ -1,0 +1,26 @@
+"""The one error of object files, kept apart so that catching it does not load pyelftools."""
+
+from __future__ import annotations
+
+from bpfctl.errors import CommandError
+
+LIBBPF_ERRNO_FORMAT = 4001
+LIBBPF_ERRNO_RELOC = 4005
+
+
+class ObjectError(CommandError):
+    """A file is not a usable BPF object.
+
+    ``section`` is empty when the file as a whole is at fault. ``errno`` is what libbpf returns
+    for it: 0 if it never got so far, 4001 for a file that is no object.
+    """
+
+    def __init__(
+        self, path: str, reason: str, section: str = "", errno: int = LIBBPF_ERRNO_FORMAT
+    ) -> None:
+        where = f"{path}: section '{section}'" if section else path
+        super().__init__(f"{where}: {reason}")
+        self.path = path
+        self.section = section
+        self.reason = reason
+        self.errno = errno
