@@ -1,0 +1,67 @@
+"""The simulated kernel answers and charges as the measured ones.
+
+``pytest tests/oracle --oracle-dir DIR`` compares with the files of DIR instead; then nothing is
+set aside: an unknown map type or operation is a disagreement.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from oracle.cases import DATA, Case, files, read
+from oracle.compare import Verdict, verdicts
+from oracle.doubts import Doubt, read_doubts
+from oracle.pending import waits_for
+from oracle.report import Tally
+from oracle.run import Runner
+
+FIRST = 10
+
+
+def directory_of(config: pytest.Config) -> Path:
+    given = config.getoption("--oracle-dir")
+    return Path(given) if given else DATA
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    directory = directory_of(metafunc.config)
+    found = files(directory) if directory.is_dir() else []
+    if not found:
+        raise pytest.UsageError(f"no *.jsonl or *.jsonl.xz files in {directory}")
+    ids = [path.name.partition(".jsonl")[0] for path in found]
+    metafunc.parametrize("path", found, ids=ids)
+
+
+def without_doubtful(
+    found: list[Verdict], case: Case, doubts: list[Doubt], tally: Tally
+) -> list[Verdict]:
+    """Leave out, and count, what doubts.toml says about ``case``."""
+    for doubt in doubts:
+        if doubt.covers(case):
+            tally.excused[doubt.reason] += 1
+            found = [verdict for verdict in found if not verdict.field.startswith(doubt.fields)]
+    return found
+
+
+@pytest.fixture(scope="session")
+def runner(request: pytest.FixtureRequest) -> Runner:
+    return Runner(directory_of(request.config))
+
+
+def test_agrees(path: Path, runner: Runner, total: Tally, request: pytest.FixtureRequest) -> None:
+    own = path.parent == DATA
+    doubts = read_doubts() if own else []
+    tally = Tally()
+    for case in read(path):
+        missing = waits_for(case) if own else ""
+        if missing:
+            tally.excused[f"map type {missing} is not there yet"] += 1
+            continue
+        tally.count(case, without_doubtful(verdicts(case, runner.run(case)), case, doubts, tally))
+    total.add(tally)
+    agreement = tally.whole
+    report = "\n".join([f"{agreement} cases agree", *tally.table(), *tally.disagreements(FIRST)])
+    print(report)
+    assert agreement.agree == agreement.total, report
