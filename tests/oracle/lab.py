@@ -12,7 +12,7 @@ from bpfctl.errors import KernelError, errno_name
 from bpfctl.kernel import task as caps
 from bpfctl.kernel.config import Config
 from bpfctl.kernel.kernel import Kernel
-from bpfctl.kernel.records import Memcg, Objcg, Task
+from bpfctl.kernel.records import File, Memcg, Objcg, Task
 from bpfctl.kernel.storage import MemoryStorage
 from bpfctl.libbpf.bpf import Bpf
 from oracle.cases import boots
@@ -146,6 +146,8 @@ class Lab:
     def spawn(self, mode: int = 0, memlock: int | None = None, group: str = "/") -> Bpf:
         """Start a process; ordinary uids have nothing charged yet."""
         bpf = Bpf(self.kernel, self.kernel.spawn("worker").pid)
+        # Like every process it has a standard input; an attribute left out names that: fd 0.
+        self.kernel.files.files.add(File(bpf.pid, 0, "stdin"))
         self.become(bpf, mode, memlock)
         self.move(bpf, group)
         return bpf
