@@ -113,6 +113,13 @@ class MapType(ABC):
         """
         raise KernelError(E.NOTSUPP)
 
+    def prog_lookup(self, key: bytes) -> bytes | None:
+        """Return what bpf_map_lookup_elem() gives a program, None for NULL."""
+        try:
+            return self.lookup(key)
+        except KernelError:
+            return None
+
     def update(self, key: bytes, value: bytes, flags: int) -> None:
         """Store ``value``; ``flags`` are checked by the type."""
         raise KernelError(E.NOTSUPP)

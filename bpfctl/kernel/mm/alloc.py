@@ -93,11 +93,14 @@ class Mem:
 
     # --- allocators ------------------------------------------------------
 
-    def kmalloc(self, label: str, size: int, gfp: int, nr: int = 1) -> None:
-        """Allocate ``nr`` slab objects of ``size`` bytes (from 8 KiB on: page orders)."""
+    def kmalloc(self, label: str, size: int, gfp: int, nr: int = 1) -> int:
+        """Allocate ``nr`` slab objects of ``size`` bytes (above 8 KiB: page orders).
+
+        :return: id of the objcg that pays, 0 for nobody.
+        """
         if size > KMALLOC_MAX_SIZE:
             raise KernelError(E.NOMEM, f"kmalloc({size})")
-        self._obtain(label, size, kmalloc_footprint(size, self.mm.page_size), gfp, nr)
+        return self._obtain(label, size, kmalloc_footprint(size, self.mm.page_size), gfp, nr)
 
     def kmem_cache_alloc(self, label: str, object_size: int, gfp: int, reclaimable: bool) -> None:
         """Allocate one object of a SLAB_ACCOUNT cache."""
@@ -142,9 +145,9 @@ class Mem:
     def _payer(self, gfp: int) -> Objcg | None:
         return self.mm.memcg.pays(self.objcg) if gfp & GFP_ACCOUNT else None
 
-    def _obtain(self, label: str, size: int, footprint: Footprint, gfp: int, nr: int) -> None:
+    def _obtain(self, label: str, size: int, footprint: Footprint, gfp: int, nr: int) -> int:
         if nr == 0:
-            return
+            return 0
         mm = self.mm
         mm.inject()
         if mm.in_use() + nr * footprint.real > mm.memory:
@@ -157,6 +160,7 @@ class Mem:
         if objcg is not None:
             mm.memcg.charger.account(objcg, footprint, nr)
             self._tell(objcg, nr * footprint.charge(mm.page_size), gfp)
+        return objcg.id if objcg is not None else 0
 
     def _charge(self, objcg: Objcg, footprint: Footprint, kind: Reclaim, nr: int) -> bool:
         charger = self.mm.memcg.charger

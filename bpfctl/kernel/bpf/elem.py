@@ -1,0 +1,128 @@
+"""BPF_MAP_*_ELEM, BPF_MAP_GET_NEXT_KEY and BPF_MAP_FREEZE: checks in the kernel's order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bpfctl.errors import E, KernelError
+from bpfctl.kernel.bpf.map import MapType
+from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
+from bpfctl.kernel.records import Task
+from bpfctl.kernel.task import bpf_capable
+from bpfctl.plugins import BUILTIN
+from bpfctl.uapi import BPF_F_LOCK, ElemAttr, FdAttr
+
+if TYPE_CHECKING:
+    from bpfctl.kernel.kernel import Kernel
+
+
+def open_map(kernel: Kernel, task: Task, fd: int, need: int) -> MapType:
+    """Return the map behind ``fd``, usable for ``need`` (FMODE bits).
+
+    :raises KernelError: EBADF; EINVAL (not a map); EPERM (descriptor mode, frozen).
+    """
+    file = kernel.files.get(task.pid, fd)
+    if file.obj_kind != "map":
+        raise KernelError(E.INVAL, f"fd {fd} is not a map")
+    found = kernel.maps.get(file.obj_id)
+    mode = file.fmode & ~FMODE_WRITE if found.rec.frozen else file.fmode
+    if need & ~mode:
+        raise KernelError(E.PERM, "descriptor mode, or frozen")
+    return found
+
+
+def _check_lock(found: MapType, flags: int) -> None:
+    if flags & BPF_F_LOCK and "spin_lock" not in found.rec.priv.get("fields", ()):
+        raise KernelError(E.INVAL, "no bpf_spin_lock in the value")
+
+
+def key_of(found: MapType, key: bytes | None) -> bytes:
+    """Copy the key in.
+
+    :raises KernelError: EINVAL (a key for a keyless map); EFAULT (no or too short a buffer).
+    """
+    size = found.rec.key_size
+    if not size:
+        if key is not None:
+            raise KernelError(E.INVAL, "keyless map")
+        return b""
+    if key is None or len(key) < size:
+        raise KernelError(E.FAULT, "key buffer")
+    return key[:size]
+
+
+def value_buffer_size(found: MapType) -> int:
+    """Bytes of the caller's value buffer (bpf_map_value_size)."""
+    if found.percpu:
+        return -(-found.rec.value_size // 8) * 8 * found.cpus
+    return 4 if found.fd_values else found.rec.value_size
+
+
+def map_lookup_elem(kernel: Kernel, task: Task, attr: ElemAttr) -> bytes:
+    """Return the value of a key."""
+    if attr.flags & ~BPF_F_LOCK:
+        raise KernelError(E.INVAL, f"flags {attr.flags:#x}")
+    found = open_map(kernel, task, attr.map_fd, FMODE_READ)
+    _check_lock(found, attr.flags)
+    return found.lookup(key_of(found, attr.key), attr.value)
+
+
+def map_update_elem(kernel: Kernel, task: Task, attr: ElemAttr) -> None:
+    """Store a value."""
+    found = open_map(kernel, task, attr.map_fd, FMODE_WRITE)
+    _check_lock(found, attr.flags)
+    key = key_of(found, attr.key)
+    size = value_buffer_size(found)
+    if attr.value is None or len(attr.value) < size:
+        raise KernelError(E.FAULT, "value buffer")
+    found.update(key, attr.value[:size], attr.flags)
+
+
+def map_delete_elem(kernel: Kernel, task: Task, attr: ElemAttr) -> None:
+    """Remove a key."""
+    found = open_map(kernel, task, attr.map_fd, FMODE_WRITE)
+    found.delete(key_of(found, attr.key))
+
+
+def map_get_next_key(kernel: Kernel, task: Task, attr: ElemAttr) -> bytes:
+    """Return the key behind a key."""
+    found = open_map(kernel, task, attr.map_fd, FMODE_READ)
+    return found.next_key(None if attr.key is None else key_of(found, attr.key))
+
+
+def map_lookup_and_delete_elem(kernel: Kernel, task: Task, attr: ElemAttr) -> bytes:
+    """Return a value and remove its key."""
+    checks = kernel.profile.checks
+    if attr.flags & ~(BPF_F_LOCK if checks.lookup_and_delete_flags else 0):
+        raise KernelError(E.INVAL, f"flags {attr.flags:#x}")
+    found = open_map(kernel, task, attr.map_fd, FMODE_READ | FMODE_WRITE)
+    if attr.flags and found.family == "queue_stack_maps":
+        raise KernelError(E.INVAL, f"flags {attr.flags:#x}")
+    _check_lock(found, attr.flags)
+    key = key_of(found, attr.key)
+    if found.name in BUILTIN and found.name not in checks.lookup_and_delete:
+        raise KernelError(E.NOTSUPP)
+    return found.lookup_and_delete(key, attr.flags)
+
+
+def map_freeze(kernel: Kernel, task: Task, attr: FdAttr) -> None:
+    """Forbid writes by system calls for good."""
+    file = kernel.files.get(task.pid, attr.fd)
+    if file.obj_kind != "map":
+        raise KernelError(E.INVAL, f"fd {attr.fd} is not a map")
+    found = kernel.maps.get(file.obj_id)
+    rec = found.rec
+    fields = set(rec.priv.get("fields", ()))
+    busy_order = kernel.profile.checks.freeze == "busy"
+    if not found.can_freeze or fields - ({"spin_lock"} if busy_order else set()):
+        raise KernelError(E.NOTSUPP)
+    if busy_order:
+        if rec.mappings or rec.frozen:
+            raise KernelError(E.BUSY)
+        if not bpf_capable(task):
+            raise KernelError(E.PERM)
+    elif rec.frozen or not file.fmode & FMODE_WRITE:
+        raise KernelError(E.PERM)
+    elif rec.mappings:
+        raise KernelError(E.BUSY)
+    rec.frozen = 1

@@ -1,0 +1,168 @@
+"""Ids and reference counts of maps and BTF objects (map_idr and friends of syscall.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bpfctl import plugins
+from bpfctl.errors import CommandError, E, KernelError
+from bpfctl.kernel.bpf.map import MapType
+from bpfctl.kernel.records import BtfRecord, Counter, MapRecord
+from bpfctl.kernel.storage import Registry, Storage
+from bpfctl.uapi import INT_MAX
+
+if TYPE_CHECKING:
+    from bpfctl.kernel.kernel import Kernel
+
+
+class Ids:
+    """Ids of one kind of object: growing, and used again only after wrapping at 2**31."""
+
+    def __init__(self, storage: Storage, counter: str, taken: Registry[object]) -> None:
+        self._counters = storage.registry(Counter)
+        self._name = counter
+        self._taken = taken
+
+    def boot(self) -> None:
+        """Start below 1."""
+        self._counters.add(Counter(self._name))
+
+    def peek(self) -> int:
+        """Return the id that :meth:`take` would give."""
+        counter = self._counters.get(self._name)
+        assert counter is not None
+        candidate = counter.value + 1
+        while candidate > INT_MAX or self._taken.get(candidate) is not None:
+            candidate = candidate + 1 if candidate <= INT_MAX else 1
+        return candidate
+
+    def take(self) -> int:
+        """Give out the next id (idr_alloc_cyclic)."""
+        counter = self._counters.get(self._name)
+        assert counter is not None
+        counter.value = self.peek()
+        return counter.value
+
+    def after(self, start: int) -> int:
+        """Return the first id above ``start``.
+
+        :raises KernelError: ENOENT.
+        """
+        for found in self._taken.keys_after(start):
+            return int(found)
+        raise KernelError(E.NOENT)
+
+
+class Maps:
+    """Live maps. References: ``refcnt`` of descriptors, pins and holders; ``usercnt`` of the
+    first two."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self.records: Registry[MapRecord] = kernel.storage.registry(MapRecord)
+        self.ids = Ids(kernel.storage, "map_id", self.records)  # type: ignore[arg-type]
+        self._live: dict[int, MapType] = {}
+
+    def type_class(self, number: int) -> type[MapType]:
+        """Return the class of a map type number.
+
+        :raises KernelError: EINVAL when this kernel has no such type.
+        """
+        name = plugins.type_name(number)
+        known = self._kernel.profile.map_types
+        if name is None or (name in plugins.BUILTIN and name not in known):
+            raise KernelError(E.INVAL, f"map type {number}")
+        cls = plugins.map_type(name)
+        if cls is None:
+            raise KernelError(E.INVAL, f"map type {name}")
+        return cls
+
+    def get(self, map_id: int) -> MapType:
+        """Return a live map.
+
+        :raises KernelError: ENOENT.
+        """
+        found = self._live.get(map_id)
+        if found is None:
+            rec = self.records.get(map_id)
+            if rec is None:
+                raise KernelError(E.NOENT, f"map {map_id}")
+            name = plugins.type_name(rec.type)
+            cls = plugins.map_type(name) if name else None
+            if cls is None:
+                raise CommandError(
+                    f"map {map_id} is of a type that no installed plugin offers",
+                    hint="install the plugin that it was created with",
+                )
+            found = self._live[map_id] = cls(self._kernel, rec)
+        return found
+
+    def add(self, created: MapType) -> None:
+        """Make a new map known under its id."""
+        self.records.add(created.rec)
+        self._live[created.rec.id] = created
+
+    def inc(self, map_id: int, user: bool) -> None:
+        """Take a reference; ``user``: a descriptor or pin."""
+        rec = self.get(map_id).rec
+        rec.refcnt += 1
+        rec.usercnt += user
+
+    def put(self, map_id: int, user: bool) -> None:
+        """Drop a reference; the last one frees the map (bpf_map_put)."""
+        found = self.get(map_id)
+        rec = found.rec
+        if user:
+            rec.usercnt -= 1
+            if rec.usercnt == 0:
+                found.release_uref()
+        rec.refcnt -= 1
+        if rec.refcnt == 0:
+            self._free(found)
+
+    def _free(self, dead: MapType) -> None:
+        rec = dead.rec
+        dead.free()
+        self.discard(dead)
+        self.records.remove(rec.id)
+        self._live.pop(rec.id, None)
+        if rec.btf_id:
+            self._kernel.btfs.put(rec.btf_id)
+        self._kernel.notify("map_freed", map_id=rec.id)
+
+    def discard(self, dead: MapType) -> None:
+        """Give back memory and charges of a map."""
+        dead.mem.free_all()
+        dead.cells.clear()
+        if dead.rec.memlock_pages:
+            self._kernel.memlock.uncharge(dead.rec.uid, dead.rec.memlock_pages)
+            dead.rec.memlock_pages = 0
+
+
+class Btfs:
+    """Loaded BTF objects, referenced by descriptors, maps and programs."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.records: Registry[BtfRecord] = storage.registry(BtfRecord)
+        self.ids = Ids(storage, "btf_id", self.records)  # type: ignore[arg-type]
+
+    def get(self, btf_id: int) -> BtfRecord:
+        """Return a loaded BTF.
+
+        :raises KernelError: ENOENT.
+        """
+        found = self.records.get(btf_id)
+        if found is None:
+            raise KernelError(E.NOENT, f"btf {btf_id}")
+        return found
+
+    def inc(self, btf_id: int) -> None:
+        """Take a reference."""
+        self.get(btf_id).refcnt += 1
+
+    def put(self, btf_id: int) -> None:
+        """Drop a reference; the last one frees the object."""
+        found = self.get(btf_id)
+        found.refcnt -= 1
+        if found.refcnt == 0:
+            self.records.remove(btf_id)

@@ -1,0 +1,140 @@
+"""bpf_mem_alloc: per-CPU caches of equal objects, charged when they are filled (6.1 on).
+
+Models kernel/bpf/memalloc.c: prefill at creation, a refill in batches when a CPU's count falls
+under the low mark, a release when it rises over the high mark.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bpfctl.errors import E, KernelError
+from bpfctl.kernel.mm.alloc import Mem
+from bpfctl.kernel.mm.gfp import GFP_BY_NAME, GFP_NOWAIT
+
+if TYPE_CHECKING:
+    from bpfctl.kernel.bpf.map import MapType
+
+LLIST_NODE = 8
+PERCPU_CARRIER = 16
+SMALL_OBJECT = 256
+
+
+class MemCache:
+    """The caches of one kind of object of ``owner``, ``size`` bytes each (per CPU: of a copy).
+
+    How many objects each CPU has at hand is kept in ``owner.rec.priv``.
+    """
+
+    def __init__(self, owner: MapType, label: str, size: int, percpu: bool = False) -> None:
+        self.owner = owner
+        self.label = label
+        self.percpu = percpu
+        self.unit = size if percpu else size + LLIST_NODE
+        small = percpu and owner.kernel.profile.mem_alloc.small_percpu_caches
+        if small:
+            self.low, self.high, self.batch, self.nr_prefill = 1, 3, 1, 1
+        elif self.unit <= SMALL_OBJECT:
+            self.low, self.high, self.batch, self.nr_prefill = 32, 96, 48, 4
+        else:
+            self.low = max(8192 // self.unit, 1)
+            self.high = max(24576 // self.unit, 3)
+            self.batch = max((self.high - self.low) // 4 * 3, 1)
+            self.nr_prefill = 1
+
+    @property
+    def _at_hand(self) -> dict[str, int]:
+        caches = self.owner.rec.priv.setdefault("mem_alloc", {})
+        found: dict[str, int] = caches.setdefault(self.label, {})
+        return found
+
+    def _count(self, cpu: int) -> int:
+        return self._at_hand.get(str(cpu), self._at_hand.get("others", 0))
+
+    def _set_count(self, cpu: int, count: int) -> None:
+        self._at_hand[str(cpu)] = count
+
+    def prefill(self) -> None:
+        """Fill every possible CPU's cache, charged to the creating task.
+
+        Up to 6.1 a failure is ignored.
+
+        :raises KernelError: ENOMEM; the OOM killer may act.
+        """
+        owner = self.owner
+        gfp = GFP_BY_NAME[owner.kernel.profile.accounting.prefill_gfp] | owner.account()
+        wanted = self.nr_prefill * owner.cpus
+        if gfp & ~owner.account() != GFP_NOWAIT:
+            self._obtain(owner.mem, gfp, wanted)
+            self._at_hand["others"] = self.nr_prefill
+            return
+        got = self._obtain_what_fits(owner.mem, gfp, wanted)
+        full, rest = divmod(got, self.nr_prefill)
+        self._at_hand["others"] = self.nr_prefill if got == wanted else 0
+        if got < wanted:
+            for cpu in range(full):
+                self._set_count(cpu, self.nr_prefill)
+            self._set_count(full, rest)
+
+    def alloc(self, cpu: int) -> None:
+        """Take an object from the cache of ``cpu``.
+
+        :raises KernelError: ENOMEM when it is empty (a refill is then under way).
+        """
+        count = self._count(cpu)
+        left = count - 1 if count else 0
+        if left < self.low:
+            left += self._refill()
+        self._set_count(cpu, left)
+        if not count:
+            raise KernelError(E.NOMEM, f"{self.label} cache of CPU {cpu} is empty")
+
+    def free(self, cpu: int) -> None:
+        """Give an object back to the cache of ``cpu``."""
+        count = self._count(cpu) + 1
+        if count > self.high:
+            keep = (self.low + self.high) // 2
+            self._release(count - keep)
+            count = keep
+        self._set_count(cpu, count)
+
+    def alloc_many(self, cpu: int, nr: int) -> None:
+        """Take ``nr`` objects on one CPU, at the cost of one."""
+        count = self._count(cpu)
+        batches = 0
+        if count - nr < self.low:
+            batches = (self.low - (count - nr) + self.batch - 1) // self.batch
+            self._obtain(self.owner.map_mem(), GFP_NOWAIT | self.owner.account(),
+                         batches * self.batch)
+        self._set_count(cpu, count + batches * self.batch - nr)
+
+    def _refill(self) -> int:
+        gfp = GFP_NOWAIT | self.owner.account()
+        return self._obtain_what_fits(self.owner.map_mem(), gfp, self.batch)
+
+    def _obtain_what_fits(self, mem: Mem, gfp: int, nr: int) -> int:
+        try:
+            self._obtain(mem, gfp, nr)
+        except KernelError:
+            for got in range(nr):
+                try:
+                    self._obtain(mem, gfp, 1)
+                except KernelError:
+                    return got
+        return nr
+
+    def _obtain(self, mem: Mem, gfp: int, nr: int) -> None:
+        if not self.percpu:
+            mem.kmalloc(self.label, self.unit, gfp, nr)
+            return
+        mem.kmalloc(f"{self.label}_carrier", PERCPU_CARRIER, gfp, nr)
+        try:
+            mem.alloc_percpu(self.label, self.unit, gfp, nr)
+        except BaseException:
+            mem.free(f"{self.label}_carrier", nr)
+            raise
+
+    def _release(self, nr: int) -> None:
+        self.owner.mem.free(self.label, nr)
+        if self.percpu:
+            self.owner.mem.free(f"{self.label}_carrier", nr)

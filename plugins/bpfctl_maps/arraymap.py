@@ -1,0 +1,388 @@
+"""Array maps (kernel/bpf/arraymap.c): elements that always exist, found by index.
+
+An element that was never written has no row: it reads as zeros.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from bpfctl.errors import E, KernelError
+from bpfctl.hookspecs import hookimpl
+from bpfctl.kernel.bpf.map import (
+    BPF_F_ACCESS_MASK,
+    NUMA_NO_NODE,
+    MapType,
+    round_up,
+    roundup_pow_of_two,
+)
+from bpfctl.kernel.mm.gfp import GFP_KERNEL, GFP_USER
+from bpfctl.kernel.mm.percpu import PCPU_MIN_UNIT_SIZE
+from bpfctl.kernel.records import MapRecord, Task
+from bpfctl.kernel.task import perfmon_capable
+from bpfctl.uapi import (
+    BPF_ANY,
+    BPF_F_INNER_MAP,
+    BPF_F_LOCK,
+    BPF_F_MMAPABLE,
+    BPF_F_NUMA_NODE,
+    BPF_F_PRESERVE_ELEMS,
+    BPF_F_RDONLY_PROG,
+    BPF_F_WRONLY_PROG,
+    BPF_NOEXIST,
+    U32_MAX,
+    MapCreateAttr,
+)
+from bpfctl_maps import map_in_map
+from bpfctl_maps.percpu import pack, unpack
+
+CREATE_FLAGS = (
+    BPF_F_NUMA_NODE | BPF_F_MMAPABLE | BPF_F_ACCESS_MASK | BPF_F_PRESERVE_ELEMS | BPF_F_INNER_MAP
+)
+
+
+def index_of(key: bytes) -> int:
+    """Return the u32 index that a key of 4 bytes holds."""
+    return int.from_bytes(key, "little")
+
+
+class ArrayBase(MapType):
+    """What all types of this file share: attribute checks, sizes, iteration by index."""
+
+    family = "arraymap"
+
+    def alloc_check(self, attr: MapCreateAttr, task: Task) -> None:
+        flags = attr.map_flags
+        self.check_access_flags(flags, CREATE_FLAGS)
+        if attr.max_entries == 0 or attr.key_size != 4 or attr.value_size == 0:
+            raise KernelError(E.INVAL, "sizes")
+        if self.percpu and self.numa_node(attr) != NUMA_NO_NODE:
+            raise KernelError(E.INVAL, "numa node of a per-CPU map")
+        if self.name != "array" and flags & (BPF_F_MMAPABLE | BPF_F_INNER_MAP):
+            raise KernelError(E.INVAL, f"map_flags {flags:#x}")
+        if self.name != "perf_event_array" and flags & BPF_F_PRESERVE_ELEMS:
+            raise KernelError(E.INVAL, f"map_flags {flags:#x}")
+        if attr.value_size > self.kernel.profile.limits.array_value:
+            raise KernelError(E.BIG, "value_size")
+        if self.percpu and round_up(attr.value_size, 8) > PCPU_MIN_UNIT_SIZE:
+            raise KernelError(E.BIG, "value_size")
+
+    def attr_check(self, attr: MapCreateAttr, task: Task) -> None:
+        slots = attr.max_entries
+        if not perfmon_capable(task):
+            # Speculation past the end must stay inside: the index is masked.
+            slots = roundup_pow_of_two(slots)
+            if slots > U32_MAX:
+                raise KernelError(E.BIG, "max_entries")
+        self.rec.priv["nr_slots"] = slots
+
+    @property
+    def slots(self) -> int:
+        """Entries allocated: max_entries, or a power of two for callers without CAP_PERFMON."""
+        return int(self.rec.priv["nr_slots"])
+
+    @property
+    def elem_size(self) -> int:
+        """Stride of elements in bytes."""
+        return round_up(self.rec.value_size, 8)
+
+    def memlock_cost(self, bypass_spec_v1: bool) -> int:
+        return self.sizeof("bpf_array") + self.slots * self.elem_size
+
+    def alloc(self) -> None:
+        self.area_alloc("array", self.sizeof("bpf_array") + self.slots * self.elem_size)
+
+    def mem_usage(self) -> int:
+        return self.sizeof("bpf_array") + self.rec.max_entries * self.elem_size
+
+    def next_key(self, key: bytes | None) -> bytes:
+        index = U32_MAX if key is None else index_of(key)
+        last = self.rec.max_entries - 1
+        if index == last:
+            raise KernelError(E.NOENT)
+        return (0 if index > last else index + 1).to_bytes(4, "little")
+
+    def delete(self, key: bytes) -> None:
+        raise KernelError(E.INVAL)
+
+    def check_btf(self, key_type: Any, value_type: Any) -> None:
+        if key_type is None:
+            if value_type.kind_name != "DATASEC":
+                raise KernelError(E.INVAL, "key type")
+        elif not key_type.is_plain_int(32):
+            raise KernelError(E.INVAL, "key type")
+
+
+class ValueArray(ArrayBase):
+    """Arrays whose elements are bytes."""
+
+    btf_allowed = True
+
+    def zeros(self) -> bytes:
+        """Return the value of an element that nobody wrote."""
+        return bytes(self.rec.value_size)
+
+    def stored(self, value: bytes) -> bytes:
+        """Return what a row keeps of ``value``."""
+        return value
+
+    def loaded(self, stored: bytes) -> bytes:
+        """Return the value that a row keeps."""
+        return stored
+
+    def lookup(self, key: bytes, value: bytes | None = None) -> bytes:
+        if index_of(key) >= self.rec.max_entries:
+            raise KernelError(E.NOENT)
+        cell = self.cells.get(key)
+        return self.zeros() if cell is None else self.loaded(cell[0])
+
+    def update(self, key: bytes, value: bytes, flags: int) -> None:
+        if self.percpu and flags > 2:
+            raise KernelError(E.INVAL)
+        self.check_update_flags(flags)
+        index = index_of(key)
+        if index >= self.rec.max_entries:
+            raise KernelError(E.BIG)
+        if flags & ~BPF_F_LOCK == BPF_NOEXIST:
+            raise KernelError(E.EXIST)
+        self.cells.put(key, self.stored(value), index)
+
+    def batch_rows(
+        self, cursor: bytes | None, count: int
+    ) -> tuple[list[tuple[bytes, bytes]], bytes | None, int]:
+        start = 0 if cursor is None else index_of(cursor) + 1
+        stop = min(start + count, self.rec.max_entries)
+        rows = dict.fromkeys(range(start, stop), self.zeros())
+        for _, stored, at, _ in self.cells.rows(start - 1):
+            index = int(at)
+            if index >= stop:
+                break
+            rows[index] = self.loaded(stored)
+        out = (stop - 1).to_bytes(4, "little") if stop else cursor
+        err = 0 if stop - start == count else E.NOENT
+        return [(index.to_bytes(4, "little"), value) for index, value in rows.items()], out, err
+
+
+class Array(ValueArray):
+    """BPF_MAP_TYPE_ARRAY."""
+
+    name = "array"
+    mmapable = True
+    special_fields = frozenset({"spin_lock", "timer", "kptr", "list", "rbtree"})
+
+    def _mmapable(self) -> bool:
+        return bool(self.rec.map_flags & BPF_F_MMAPABLE)
+
+    def _mmapable_size(self, slots: int) -> int:
+        head = self.page_align(self.sizeof("bpf_array"))
+        return head + self.page_align(slots * self.elem_size)
+
+    def memlock_cost(self, bypass_spec_v1: bool) -> int:
+        if self._mmapable():
+            return self._mmapable_size(self.slots)
+        return super().memlock_cost(bypass_spec_v1)
+
+    def alloc(self) -> None:
+        if self._mmapable():
+            size = self._mmapable_size(self.slots)
+            self.mem.area_mmapable_alloc("array", size, self.account("area"))
+        else:
+            super().alloc()
+
+    def mem_usage(self) -> int:
+        if self._mmapable():
+            return self._mmapable_size(self.rec.max_entries)
+        return super().mem_usage()
+
+    def mmap(self, offset: int, length: int, writable: bool) -> None:
+        if not self._mmapable():
+            raise KernelError(E.INVAL, "not BPF_F_MMAPABLE")
+        if offset + length > self.page_align(self.rec.max_entries * self.elem_size):
+            raise KernelError(E.INVAL, "beyond the data")
+
+    def meta_equal(self, template: MapRecord) -> bool:
+        same_size = self.rec.max_entries == template.max_entries
+        return super().meta_equal(template) and bool(
+            template.map_flags & BPF_F_INNER_MAP or same_size
+        )
+
+
+class PercpuArray(ValueArray):
+    """BPF_MAP_TYPE_PERCPU_ARRAY."""
+
+    name = "percpu_array"
+    percpu = True
+    special_fields = frozenset({"kptr"})
+
+    def memlock_cost(self, bypass_spec_v1: bool) -> int:
+        values = self.rec.max_entries * self.elem_size * self.cpus
+        return self.sizeof("bpf_array") + self.slots * 8 + values
+
+    def alloc(self) -> None:
+        self.area_alloc("array", self.sizeof("bpf_array") + self.slots * 8)
+        gfp = GFP_USER | self.account()
+        self.map_mem().alloc_percpu("values", self.elem_size, gfp, self.rec.max_entries)
+
+    def mem_usage(self) -> int:
+        entries = self.rec.max_entries
+        return self.sizeof("bpf_array") + entries * 8 + entries * self.elem_size * self.cpus
+
+    def zeros(self) -> bytes:
+        return bytes(self.elem_size * self.cpus)
+
+    def stored(self, value: bytes) -> bytes:
+        return pack(value, self.elem_size)
+
+    def loaded(self, stored: bytes) -> bytes:
+        return unpack(stored, self.elem_size, self.cpus)
+
+
+class FdArray(ArrayBase):
+    """Arrays of objects: descriptors go in, rows keep ids (struct fd_array)."""
+
+    fd_values = True
+    referenced: ClassVar[str]
+    """Kind of object that elements refer to."""
+
+    def alloc_check(self, attr: MapCreateAttr, task: Task) -> None:
+        if attr.value_size != 4:
+            raise KernelError(E.INVAL, "value_size")
+        if attr.map_flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG):
+            raise KernelError(E.INVAL, "map_flags")
+        super().alloc_check(attr, task)
+
+    def take(self, fd: int) -> int:
+        """Take a reference to what ``fd`` is and return its id.
+
+        :raises KernelError: EBADF; EINVAL for another kind of object.
+        """
+        task = self.kernel.current
+        assert task is not None
+        file = self.kernel.files.get(task.pid, fd)
+        if file.obj_kind != self.referenced:
+            raise KernelError(E.INVAL, file.obj_kind)
+        return file.obj_id
+
+    def drop(self, obj_id: int) -> None:
+        """Drop the reference of an element."""
+
+    def lookup(self, key: bytes, value: bytes | None = None) -> bytes:
+        raise KernelError(E.NOTSUPP)
+
+    def lookup_id(self, key: bytes) -> bytes:
+        """Return the 4-byte id that a slot holds.
+
+        :raises KernelError: ENOENT for an empty slot.
+        """
+        cell = self.cells.get(key) if index_of(key) < self.rec.max_entries else None
+        if cell is None:
+            raise KernelError(E.NOENT)
+        return cell[0]
+
+    def update(self, key: bytes, value: bytes, flags: int) -> None:
+        if flags != BPF_ANY:
+            raise KernelError(E.INVAL)
+        index = index_of(key)
+        if index >= self.rec.max_entries:
+            raise KernelError(E.BIG)
+        obj_id = self.take(int.from_bytes(value, "little"))
+        old = self.cells.get(key)
+        self.cells.put(key, obj_id.to_bytes(4, "little"), index)
+        self.rec.nr_elems += old is None
+        if old is not None:
+            self.drop(int.from_bytes(old[0], "little"))
+
+    def delete(self, key: bytes) -> None:
+        if index_of(key) >= self.rec.max_entries:
+            raise KernelError(E.BIG)
+        old = self.cells.get(key)
+        if old is None:
+            raise KernelError(E.NOENT)
+        self.cells.delete(key)
+        self.rec.nr_elems -= 1
+        self.drop(int.from_bytes(old[0], "little"))
+
+    def clear(self) -> None:
+        """Empty all slots."""
+        rows = [(key, stored) for key, stored, _, _ in self.cells.rows()]
+        for key, stored in rows:
+            self.cells.delete(key)
+            self.drop(int.from_bytes(stored, "little"))
+        self.rec.nr_elems = 0
+
+    def free(self) -> None:
+        self.clear()
+
+
+class ProgArray(FdArray):
+    """BPF_MAP_TYPE_PROG_ARRAY: jump table of tail calls."""
+
+    name = "prog_array"
+    referenced = "prog"
+    inner_allowed = False
+    btf_allowed = True
+
+    def alloc(self) -> None:
+        aux = self.sizeof("bpf_array_aux")
+        self.mem.kmalloc("aux", aux, GFP_KERNEL | self.account())
+        super().alloc()
+
+    def take(self, fd: int) -> int:
+        prog_id = super().take(fd)
+        prog = self.kernel.progs.get(prog_id)
+        owner = {"type": prog.type, "jited": int(prog.jited_len > 0)}
+        if self.rec.priv.setdefault("owner", owner) != owner:
+            raise KernelError(E.INVAL, "another type of program owns the array")
+        self.kernel.progs.inc(prog_id)
+        return prog_id
+
+    def drop(self, obj_id: int) -> None:
+        self.kernel.progs.put(obj_id)
+
+    def lookup(self, key: bytes, value: bytes | None = None) -> bytes:
+        return self.lookup_id(key)
+
+    def release_uref(self) -> None:
+        # Programs may use the array that holds them; user space letting go breaks the cycle.
+        self.clear()
+
+
+class PerfEventArray(FdArray):
+    """BPF_MAP_TYPE_PERF_EVENT_ARRAY."""
+
+    name = "perf_event_array"
+    referenced = "perf_event"
+
+
+class CgroupArray(FdArray):
+    """BPF_MAP_TYPE_CGROUP_ARRAY."""
+
+    name = "cgroup_array"
+    referenced = "cgroup"
+
+
+class ArrayOfMaps(FdArray):
+    """BPF_MAP_TYPE_ARRAY_OF_MAPS."""
+
+    name = "array_of_maps"
+    referenced = "map"
+    is_map_in_map = True
+
+    def attr_check(self, attr: MapCreateAttr, task: Task) -> None:
+        map_in_map.set_template(self, attr, task)
+        super().attr_check(attr, task)
+
+    def take(self, fd: int) -> int:
+        return map_in_map.take(self, fd)
+
+    def drop(self, obj_id: int) -> None:
+        self.kernel.maps.put(obj_id, user=False)
+
+    def lookup(self, key: bytes, value: bytes | None = None) -> bytes:
+        return self.lookup_id(key)
+
+
+@hookimpl
+def map_types() -> list[type[MapType]]:
+    """Offer the types of this file."""
+    return [Array, PercpuArray, ProgArray, PerfEventArray, CgroupArray, ArrayOfMaps]
