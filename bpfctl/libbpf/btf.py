@@ -271,13 +271,12 @@ class _TypeReader:
 
     def read_int(self, kind: Kind, name: str, vlen: int, kflag: int, size: int) -> BtfType:
         (data,) = self.take(1)
+        # gcc sets SIGNED and CHAR together; the kernel refuses that, readers do not.
         encoding, offset, bits = data >> 24 & 0xF, data >> 16 & 0xFF, data & 0xFF
         if size not in _INT_SIZES:
             raise self.error(f"int of {size} bytes")
         if bits > 128 or offset + bits > 8 * size:
             raise self.error(f"{bits} bits at bit {offset} do not fit an int of {size} bytes")
-        if encoding not in (0, 1, 2, 4):
-            raise self.error(f"unknown int encoding {encoding}")
         return Int(kind, name, size, encoding, offset, bits)
 
     def read_ref(self, kind: Kind, name: str, vlen: int, kflag: int, type_id: int) -> BtfType:

@@ -122,18 +122,18 @@ class _Formatter:
 
     def integer(self, found: Int, at: int, bit: int) -> Tree:
         odd_size = found.bits % 8 or (found.bits not in (8, 16, 32, 64, 128))
-        character = found.encoding in (INT_CHAR, INT_BOOL)
+        character = found.encoding & (INT_CHAR | INT_BOOL)
         if found.offset or bit or found.bits % 8 or (odd_size and not character):
             total = bit + found.offset
             return self.bitfield(at + total // 8, total % 8, found.bits)
         if found.bits == 128:
             return self.hex(self.read(at, 16))
-        if found.encoding == INT_BOOL:
+        if found.encoding & INT_BOOL:
             return self.read(at, 1) != 0
-        if found.encoding == INT_CHAR:
+        if found.encoding & INT_CHAR:
             return self.char(self.read(at, 1))
         value = self.read(at, found.bits // 8)
-        return _signed(value, found.bits) if found.encoding == INT_SIGNED else value
+        return _signed(value, found.bits) if found.encoding & INT_SIGNED else value
 
     def char(self, value: int) -> Raw:
         if 0x20 <= value < 0x7F:

@@ -141,7 +141,7 @@ class MapSpec:
         """Override one attribute, as a loader would before creating the map.
 
         ``value`` is a number (decimal, 0x, 0o) or, for ``type``, a type name. A new size makes
-        the map lose it lose its BTF, and cuts or zero-fills the contents of global data.
+        the map lose its BTF, and cuts or zero-fills the contents of global data.
         """
         if attribute not in _SETTABLE:
             names = ", ".join(_SETTABLE)

@@ -15,7 +15,7 @@ from bpfctl.libbpf.btf_types import BtfError
 from bpfctl.libbpf.elf import ElfObject, parse_elf, read_elf
 from bpfctl.libbpf.mapspec import MapSpec, apply_settings
 from bpfctl.libbpf.object_error import ObjectError
-from bpfctl.libbpf.object_maps import fill_slots, read_maps
+from bpfctl.libbpf.object_maps import LoadRules, fill_slots, read_maps
 from bpfctl.libbpf.object_progs import ProgramSpec, read_programs
 from bpfctl.uapi import BPF_OBJ_NAME_LEN
 
@@ -59,23 +59,21 @@ def object_name(path: str) -> str:
     return name.decode(errors="ignore").partition(".")[0]
 
 
-def open_object(path: str, relaxed: bool = False, legacy: bool = False) -> BpfObject:
-    """Read the object file ``path``.
+DEFAULT_RULES = LoadRules()
 
-    ``relaxed`` is bpftool's ``-m``: unknown map options are passed over. ``legacy`` also
-    accepts the section names of libbpf before 1.0, such as ``xdp_sock``.
+
+def open_object(path: str, rules: LoadRules = DEFAULT_RULES) -> BpfObject:
+    """Read the object file ``path``.
 
     :raises ObjectError: the file cannot be read or is not a sound object; it names file,
         section and reason.
     """
-    return _from_elf(read_elf(path), relaxed, legacy)
+    return _from_elf(read_elf(path), rules)
 
 
-def parse_object(
-    data: bytes, path: str, relaxed: bool = False, legacy: bool = False
-) -> BpfObject:
+def parse_object(data: bytes, path: str, rules: LoadRules = DEFAULT_RULES) -> BpfObject:
     """Read an object given as bytes; ``path`` names it in errors and names its data maps."""
-    return _from_elf(parse_elf(data, path), relaxed, legacy)
+    return _from_elf(parse_elf(data, path), rules)
 
 
 def open_btf(path: str) -> Btf:
@@ -100,7 +98,7 @@ def open_btf(path: str) -> Btf:
     return btf
 
 
-def _from_elf(elf: ElfObject, relaxed: bool, legacy: bool) -> BpfObject:
+def _from_elf(elf: ElfObject, rules: LoadRules) -> BpfObject:
     made = BpfObject(elf.path, object_name(elf.path), _license(elf), elf.big_endian)
     btf = _read_btf(elf)
     btf_ext = BtfExt()
@@ -112,8 +110,8 @@ def _from_elf(elf: ElfObject, relaxed: bool, legacy: bool) -> BpfObject:
         except BtfError as exc:
             raise elf.error(exc.reason, _BTF) from None
         made.btf, made.externs, kconfig_bytes = fixed.btf, fixed.externs, fixed.kconfig_bytes
-    made.maps = read_maps(elf, made.btf, made.name, kconfig_bytes, relaxed)
-    made.programs = read_programs(elf, made.maps, made.externs, btf_ext, legacy)
+    made.maps = read_maps(elf, made.btf, made.name, kconfig_bytes, rules)
+    made.programs = read_programs(elf, made.maps, made.externs, btf_ext, rules.legacy)
     fill_slots(elf, made.btf, made.maps, {spec.name for spec in made.programs})
     return made
 

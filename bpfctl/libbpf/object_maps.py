@@ -49,22 +49,37 @@ _POINTER_BYTES = 8
 _FD_BYTES = 4
 
 
+@dataclass(slots=True, frozen=True)
+class LoadRules:
+    """What a loader lets pass, and what libbpf has changed over time. The default is libbpf 1.5.
+
+    ``relaxed`` is bpftool's ``-m``: unknown map options are passed over. ``legacy`` accepts
+    section names that only begin like a known one (``xdp_sock``), as before libbpf 1.0.
+    ``mmap_all`` makes maps of global data mappable even when all their variables are static or
+    without BTF, as before libbpf 1.2 (bpftool 7.1 and older); this changes what they cost.
+    """
+
+    relaxed: bool = False
+    legacy: bool = False
+    mmap_all: bool = False
+
+
 def read_maps(
-    elf: ElfObject, btf: Btf | None, object_name: str, kconfig_bytes: int, relaxed: bool
+    elf: ElfObject, btf: Btf | None, object_name: str, kconfig_bytes: int, rules: LoadRules
 ) -> list[MapSpec]:
     """Return all maps of the file in creation order.
 
-    ``relaxed`` (bpftool's ``-m``) passes over unknown attributes and legacy definitions with
-    unknown options.
-
     :raises ObjectError: a definition that libbpf refuses too.
     """
-    maps = _legacy_maps(elf, btf, relaxed)
-    maps += _btf_maps(elf, btf, relaxed)
+    maps = _legacy_maps(elf, btf, rules.relaxed)
+    maps += _btf_maps(elf, btf, rules.relaxed)
     maps += _data_maps(elf, btf, object_name)
     if kconfig_bytes:
         name = data_map_name(object_name, KCONFIG)
-        maps.append(_data_map(elf, btf, name, KCONFIG, "kconfig", bytes(kconfig_bytes)))
+        maps.append(_data_map(btf, name, KCONFIG, "kconfig", bytes(kconfig_bytes)))
+    if rules.mmap_all:
+        for spec in maps:
+            spec.map_flags |= BPF_F_MMAPABLE if spec.internal else 0
     maps += _struct_ops_maps(elf, btf)
     return maps
 
@@ -93,7 +108,7 @@ def _data_maps(elf: ElfObject, btf: Btf | None, object_name: str) -> list[MapSpe
                 raise elf.error(f"{section.size} bytes are too many for a map", section.name)
             name = data_map_name(object_name, section.name)
             data = section.data
-            maps.append(_data_map(elf, btf, name, section.name, origin, data, section))
+            maps.append(_data_map(btf, name, section.name, origin, data, section))
     return maps
 
 
@@ -109,7 +124,6 @@ def _data_origin(section: Section) -> str:
 
 
 def _data_map(
-    elf: ElfObject,
     btf: Btf | None,
     name: str,
     section_name: str,

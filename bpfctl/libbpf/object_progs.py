@@ -248,10 +248,7 @@ class _Linker:
             return None
         symbol = change.symbol
         if op == insns.CALL and symbol.section and source == insns.PSEUDO_CALL:
-            start = symbol.value // _INSN + change.addend // _INSN
-            # A call through a section symbol keeps the distance in its immediate.
-            offset = insns.imm(code, at) + 1 if not change.addend else 0
-            return self._callee(current, start + offset, symbol)
+            return self._callee(current, self._call_target(change, insns.imm(code, at)), symbol)
         if op == insns.LD_IMM64 and self._is_code(symbol):
             insns.set_src_reg(code, at, insns.PSEUDO_FUNC)
             start = (symbol.value + change.addend + insns.imm(code, at)) // _INSN
@@ -262,6 +259,17 @@ class _Linker:
         if not any(known.insn == at for known in spec.references):
             spec.references.append(reference)
         return None
+
+    def _call_target(self, change: Relocation, immediate: int) -> int:
+        """Return the instruction of .text that a relocated call goes to.
+
+        A call of a static function names the section and keeps the distance in the immediate,
+        less one. One of a global function names its symbol, and compilers differ in what else.
+        """
+        start = (change.symbol.value + change.addend) // _INSN
+        if change.symbol.type == "FUNC":
+            return start
+        return start + immediate + 1
 
     def _is_code(self, symbol: Symbol) -> bool:
         return symbol.section > 0 and self.elf.sections[symbol.section].executable
