@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from bpfctl.btf.format import Object, Raw, Tree, format_value
+from bpfctl.btf.parse import Btf, parse_btf
+from bpfctl.btf.types import BtfError
 from bpfctl.cli.map_print import write_per_cpu
 from bpfctl.cli.out import JsonWriter
 from bpfctl.cli.session import App
 from bpfctl.errors import CommandError, KernelError
-from bpfctl.libbpf.btf import Btf, parse_btf
-from bpfctl.libbpf.btf_format import Object, Raw, Tree, format_value
-from bpfctl.libbpf.btf_types import BtfError
 from bpfctl.uapi import BtfInfo, MapInfo
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from bpfctl.libbpf.btf import Btf
-from bpfctl.libbpf.btf_types import BTF_MAGIC, BTF_VERSION, BtfError
+from bpfctl.btf.parse import Btf
+from bpfctl.btf.types import BTF_MAGIC, BTF_VERSION, BtfError
 
 FUNC_INFO_BYTES = 8
 LINE_INFO_BYTES = 16

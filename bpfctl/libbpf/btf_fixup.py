@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bpfctl.libbpf.btf import Btf, parse_btf
-from bpfctl.libbpf.btf_build import BtfBuilder
-from bpfctl.libbpf.btf_types import (
+from bpfctl.btf.build import BtfBuilder
+from bpfctl.btf.parse import Btf, parse_btf
+from bpfctl.btf.types import (
     FUNC_EXTERN,
     FUNC_GLOBAL,
     INT_BOOL,

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from bpfctl.libbpf.btf import Btf, parse_btf
+from bpfctl.btf.parse import Btf, parse_btf
+from bpfctl.btf.types import BtfError
 from bpfctl.libbpf.btf_ext import BtfExt, parse_btf_ext
 from bpfctl.libbpf.btf_fixup import Extern, fix_btf
-from bpfctl.libbpf.btf_types import BtfError
 from bpfctl.libbpf.elf import ElfObject, parse_elf, read_elf
 from bpfctl.libbpf.mapspec import MapSpec, apply_settings
 from bpfctl.libbpf.object_error import ObjectError

@@ -9,9 +9,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bpfctl.libbpf.btf import Btf
-from bpfctl.libbpf.btf_fixup import KCONFIG
-from bpfctl.libbpf.btf_types import (
+from bpfctl.btf.parse import Btf
+from bpfctl.btf.types import (
     LOOKED_THROUGH,
     VAR_GLOBAL,
     VAR_STATIC,
@@ -26,6 +25,7 @@ from bpfctl.libbpf.btf_types import (
     Ref,
     Var,
 )
+from bpfctl.libbpf.btf_fixup import KCONFIG
 from bpfctl.libbpf.elf import ElfObject, Section
 from bpfctl.libbpf.mapspec import (
     ARRAY,

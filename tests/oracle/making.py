@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from bpfctl import uapi
-from bpfctl.libbpf.btf_build import BtfBuilder
+from bpfctl.btf.build import BtfBuilder
 
 # Types without keys; their "delete" is a pop where there is one.
 KEYLESS = ("queue", "stack", "bloom_filter")

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 
-from bpfctl.libbpf.btf import Btf, parse_btf
-from bpfctl.libbpf.btf_types import (
+from bpfctl.btf.parse import Btf, parse_btf
+from bpfctl.btf.types import (
     BTF_HEADER_BYTES,
     BTF_MAGIC,
     BTF_VERSION,
@@ -145,7 +145,7 @@ class BtfBuilder:
         return header + body + bytes(self._strings)
 
     def build(self, big_endian: bool = False) -> Btf:
-        """Return the checked types; :class:`~.btf_types.BtfError` if they contradict."""
+        """Return the checked types; :class:`~.types.BtfError` if they contradict."""
         return parse_btf(self.encode(big_endian))
 
     def _words(self, record: BtfType) -> list[int]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from bpfctl.libbpf.btf import Btf
-from bpfctl.libbpf.btf_types import (
+from bpfctl.btf.parse import Btf
+from bpfctl.btf.types import (
     INT_BOOL,
     INT_CHAR,
     INT_SIGNED,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bpfctl.libbpf.btf import Btf
-from bpfctl.libbpf.btf_types import (
+from bpfctl.btf.parse import Btf
+from bpfctl.btf.types import (
     INT_BOOL,
     INT_CHAR,
     INT_SIGNED,

@@ -1,8 +1,8 @@
 """BTF blobs: parse, check, look up.
 
-A blob of either byte order becomes a list of records (:mod:`.btf_types`). Everything that a
+A blob of either byte order becomes a list of records (:mod:`.types`). Everything that a
 reader relies on is checked while parsing: bounds, names, type ids, and that no type contains
-itself. :mod:`.btf_build` makes blobs, :mod:`.btf_format` prints values, :mod:`.btf_dump` types.
+itself. :mod:`.build` makes blobs, :mod:`.format` prints values, :mod:`.dump` types.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Sequence
 
-from bpfctl.libbpf.btf_types import (
+from bpfctl.btf.types import (
     BTF_HEADER_BYTES,
     BTF_MAGIC,
     BTF_VERSION,
