@@ -6,6 +6,7 @@ import json
 import lzma
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def read(path: Path) -> Iterator[Case]:
         )
 
 
+@cache
 def boots(directory: Path) -> dict[str, Any]:
     """Facts about the measured kernels: settings of each boot, config, sizes of structs."""
     path = directory / "kernels.json"

@@ -3,10 +3,9 @@
 How exact a field is decides its rule:
 
 - errno, flags, ``memlock``, slab, percpu and vmalloc bytes, counts and events: exact.
-- ``kernel`` and ``current`` are page counters. Where objects come and go in one step (element
-  updates, the life of a group) a page more or less is no disagreement.
-- What is still charged after a delete is an upper bound: elements wait for RCU grace periods and
-  in free lists, as long as the machine likes.
+- ``kernel`` and ``current`` are page counters, exact too: the reader emptied the object stocks.
+- What is still charged after a delete is an upper bound (page counters: give or take a page):
+  elements wait for RCU grace periods and in free lists, as long as the machine likes.
 - ``anon``, ``file``, ``pagetables`` and ``kernel_stack`` are the measuring process's own memory.
   ``current`` (and ``kernel``) contain it, so it is taken off before they are compared.
 - What bpftool prints is compared as :mod:`oracle.normal` leaves it.
@@ -45,10 +44,6 @@ def exact(want: Any, got: Any) -> bool:
     return type(want) is type(got) and want == got
 
 
-def within_page(want: Any, got: Any) -> bool:
-    return isinstance(got, int) and abs(want - got) <= PAGE
-
-
 def at_most(want: Any, got: Any) -> bool:
     return isinstance(got, int) and got <= want
 
@@ -63,8 +58,6 @@ RULES: tuple[tuple[re.Pattern[str], Rule], ...] = tuple(
     for pattern, rule in (
         (r"update delete\.(kernel|current)", at_most_within_page),
         (r"update delete\..*", at_most),
-        (r"update update2?\.(kernel|current)", within_page),
-        (r"who .*\.(kernel|current)", within_page),
     )
 )
 

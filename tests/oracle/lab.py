@@ -80,6 +80,7 @@ class Lab:
         self.release = kernel.config.kernel
         self.cpus = kernel.config.possible_cpus
         self._next_uid = FIRST_UID
+        self._groups: list[str] = []
         self._next_group = 0
         self._without_jit: Lab | None = None
 
@@ -103,14 +104,32 @@ class Lab:
         self._next_group += 1
         path = f"{parent}/g{self._next_group}"
         self.kernel.memcg.create(path)
+        self._groups.append(path)
         return path
+
+    def tidy(self) -> None:
+        """Remove the groups of a case that has ended."""
+        while self._groups:
+            self.remove(self._groups[-1])
+        if self._without_jit is not None:
+            self._without_jit.tidy()
+
+    def remove(self, path: str) -> None:
+        """Remove a group (rmdir)."""
+        self.kernel.memcg.remove(path)
+        self._groups.remove(path)
 
     def group(self, path: str) -> Memcg:
         return self.kernel.memcg.lookup(path)
 
     def counters(self, path: str) -> dict[str, int]:
-        """Read memory.stat and memory.current of a group."""
+        """Read memory.stat and memory.current of a group.
+
+        The measuring reader first made an allocation of its own on every CPU, which takes the
+        place of the group's object stock there.
+        """
         memcg = self.group(path)
+        self.kernel.memcg.charger.drain(memcg.id)
         found = dict(self.kernel.memcg.stat(memcg))
         found["current"] = self.kernel.memcg.current(memcg)
         return found

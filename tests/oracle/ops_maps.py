@@ -194,7 +194,7 @@ class _Groups:
 
     def remove(self, path: str) -> str:
         try:
-            self.lab.kernel.memcg.remove(path)
+            self.lab.remove(path)
         except KernelError as exc:
             return name_of(exc)
         return "ok"

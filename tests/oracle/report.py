@@ -11,6 +11,7 @@ from oracle.cases import Case
 from oracle.compare import Verdict
 
 FIRST = 10
+FIELDS = 4
 
 
 @dataclass(slots=True)
@@ -43,15 +44,16 @@ class Tally:
 
     def count(self, case: Case, found: Iterable[Verdict]) -> None:
         """Add a case: it agrees if all its fields do."""
-        whole = True
+        wrong = []
         for verdict in found:
-            key = (case.kernel, case.type, f"{case.op} {verdict.field}")
-            self.fields[key].count(verdict.agrees)
+            self.fields[case.kernel, case.type, f"{case.op} {verdict.field}"].count(verdict.agrees)
             if not verdict.agrees:
-                whole = False
-                if len(self.first[key]) < FIRST:
-                    self.first[key].append(describe(case, verdict))
-        self.cases[case.kernel, case.type].count(whole)
+                wrong.append(verdict)
+        self.cases[case.kernel, case.type].count(not wrong)
+        if wrong:
+            lines = self.first[case.kernel, case.type, f"{case.op} {wrong[0].field}"]
+            if len(lines) < FIRST:
+                lines.append(describe(case, wrong))
 
     def add(self, other: Tally) -> None:
         """Add the counts of another tally."""
@@ -73,7 +75,7 @@ class Tally:
         return total
 
     def disagreements(self, limit: int = FIRST) -> Iterator[str]:
-        """Yield the first disagreements, one of each kernel, type and field before a second."""
+        """Yield the first cases that disagree, one of each kernel, type and field, then more."""
         number = 0
         for rank in range(FIRST):
             for lines in self.first.values():
@@ -110,12 +112,12 @@ class Tally:
                 yield f"{kernel:5} {kind:22} {name}: {score}"
 
 
-def describe(case: Case, verdict: Verdict) -> str:
-    """One disagreement as a line."""
+def describe(case: Case, wrong: list[Verdict]) -> str:
+    """Return a case that disagrees: where it is, what was done, and the first wrong fields."""
     spec = json.dumps(case.spec, separators=(",", ":"))
     if len(spec) > 300:
         spec = spec[:297] + "..."
-    return (
-        f"{case.where} {verdict.field}: measured {verdict.want!r}, got {verdict.got!r}\n"
-        f"    {case.cpus} cpus {spec}"
-    )
+    fields = [f"    {v.field}: measured {v.want!r}, got {v.got!r}" for v in wrong[:FIELDS]]
+    if len(wrong) > FIELDS:
+        fields.append(f"    and {len(wrong) - FIELDS} more fields")
+    return "\n".join([f"{case.where} {case.cpus} cpus {spec}", *fields])

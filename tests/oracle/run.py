@@ -48,7 +48,10 @@ class Runner:
         """
         try:
             operation = OPERATIONS[case.op]
-            return operation(self.lab(case.kernel, case.cpus), case.spec)
+            lab = self.lab(case.kernel, case.cpus)
+            result = operation(lab, case.spec)
+            lab.tidy()
+            return result
         except Exception as exc:
             # A kernel that failed half-way may hold leftovers; later cases get a new one.
             self._labs.pop((case.kernel, case.cpus), None)
