@@ -16,7 +16,7 @@ from bpfctl.kernel.bpf.map import (
     round_up,
     roundup_pow_of_two,
 )
-from bpfctl.kernel.bpf.memalloc import MemCache
+from bpfctl.kernel.bpf.memalloc import MemCache, alloc_elem
 from bpfctl.kernel.jhash import jhash
 from bpfctl.kernel.mm.gfp import GFP_USER
 from bpfctl.kernel.mm.percpu import PCPU_MIN_UNIT_SIZE
@@ -187,15 +187,11 @@ class Htab(MapType):
     def _alloc_elem(self, nr: int = 1) -> int:
         """Allocate ``nr`` elements and return the id of the objcg that pays, 0 for nobody."""
         if self.cached:
-            taken: list[MemCache] = []
-            for cache in self.caches():
-                try:
-                    cache.alloc(self.cpu) if nr == 1 else cache.alloc_many(self.cpu, nr)
-                except KernelError:
-                    for other in taken:
-                        other.free(self.cpu)
-                    raise
-                taken.append(cache)
+            if nr == 1:
+                alloc_elem(self.caches(), self.cpu)
+            else:
+                for cache in self.caches():
+                    cache.alloc_many(self.cpu, nr)
             return 0
         mem, gfp = self.map_mem(), self.update_gfp()
         payer = mem.kmalloc("elem", self.elem_size, gfp, nr)

@@ -76,18 +76,20 @@ class MemCache:
                 self._set_count(cpu, self.nr_prefill)
             self._set_count(full, rest)
 
-    def alloc(self, cpu: int) -> None:
-        """Take an object from the cache of ``cpu``.
-
-        :raises KernelError: ENOMEM when it is empty (a refill is then under way).
-        """
+    def take(self, cpu: int) -> bool:
+        """Take an object from the cache of ``cpu``, False when it is empty."""
         count = self._count(cpu)
-        left = count - 1 if count else 0
-        if left < self.low:
-            left += self._refill()
-        self._set_count(cpu, left)
-        if not count:
-            raise KernelError(E.NOMEM, f"{self.label} cache of CPU {cpu} is empty")
+        if count:
+            self._set_count(cpu, count - 1)
+        return count > 0
+
+    def refill_if_low(self, cpu: int) -> None:
+        """Add a batch, or what fits of it, if ``cpu`` has fewer objects than the low mark."""
+        count = self._count(cpu)
+        if count < self.low:
+            gfp = GFP_NOWAIT | self.owner.account()
+            got = self._obtain_what_fits(self.owner.map_mem(), gfp, self.batch)
+            self._set_count(cpu, count + got)
 
     def free(self, cpu: int) -> None:
         """Give an object back to the cache of ``cpu``."""
@@ -107,10 +109,6 @@ class MemCache:
             self._obtain(self.owner.map_mem(), GFP_NOWAIT | self.owner.account(),
                          batches * self.batch)
         self._set_count(cpu, count + batches * self.batch - nr)
-
-    def _refill(self) -> int:
-        gfp = GFP_NOWAIT | self.owner.account()
-        return self._obtain_what_fits(self.owner.map_mem(), gfp, self.batch)
 
     def _obtain_what_fits(self, mem: Mem, gfp: int, nr: int) -> int:
         try:
@@ -138,3 +136,26 @@ class MemCache:
         self.owner.mem.free(self.label, nr)
         if self.percpu:
             self.owner.mem.free(f"{self.label}_carrier", nr)
+
+
+def alloc_elem(caches: list[MemCache], cpu: int) -> None:
+    """Take one object from each of ``caches``.
+
+    Refills are interrupt work: they run after the bucket lock is released, the last raised
+    first.
+
+    :raises KernelError: ENOMEM when one is empty; nothing is taken then.
+    """
+    taken = []
+    for cache in caches:
+        if not cache.take(cpu):
+            break
+        taken.append(cache)
+    complete = len(taken) == len(caches)
+    if not complete:
+        for cache in taken:
+            cache.free(cpu)
+    for cache in reversed(caches[: len(taken) + 1]):
+        cache.refill_if_low(cpu)
+    if not complete:
+        raise KernelError(E.NOMEM, f"{caches[len(taken)].label} cache of CPU {cpu} is empty")
