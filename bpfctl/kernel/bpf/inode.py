@@ -30,7 +30,7 @@ class BpfFs:
     @staticmethod
     def normalize(path: str) -> str:
         """Return ``path`` without ``.``, ``..`` and double slashes."""
-        return posixpath.normpath("/" + path)
+        return posixpath.normpath("/" + path.lstrip("/"))
 
     def mount(self, path: str) -> None:
         """Make ``path`` the root of a bpffs."""
