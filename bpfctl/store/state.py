@@ -327,16 +327,68 @@ def _unlink(path: str) -> None:
             raise _refusal(path, os_error_text(exc)) from exc
 
 
-def wipe(storage: SqlStorage) -> None:
-    """Delete all records and elements."""
-    for table in all_tables():
-        storage.conn.execute(f'DELETE FROM "{table.name}"')
-    storage.conn.execute("DELETE FROM elem")
-    storage.forget()
+@contextmanager
+def replacing(storage: SqlStorage) -> Iterator[None]:
+    """Delete all records and elements; take everything back if the block raises.
+
+    An error of a command keeps what the command did, but a machine that did not boot must not
+    take the place of another.
+    """
+    storage.flush()
+    storage.conn.execute("SAVEPOINT replacing")
+    try:
+        for table in all_tables():
+            storage.conn.execute(f'DELETE FROM "{table.name}"')
+        storage.conn.execute("DELETE FROM elem")
+        storage.forget()
+        yield
+    except BaseException:
+        storage.conn.execute("ROLLBACK TO replacing")
+        storage.forget()
+        raise
 
 
 def reset_state(path: str, boot: Boot) -> None:
     """Replace all that a state file holds by a freshly booted kernel, in one transaction."""
-    with open_storage(path, write=True, make=False) as storage:
-        wipe(storage)
+    with open_storage(path, write=True, make=False) as storage, replacing(storage):
         boot(storage)
+
+
+def new_state(path: str, config: Config, force: bool = False) -> None:
+    """Make a state file with a kernel of ``config``; with ``force`` also in place of another.
+
+    :raises StateError: there is a file, and not ``force``; or it is not one of ours.
+    """
+    boot = boot_with(config)
+    if os.path.lexists(path):
+        if not force:
+            raise StateError(
+                f"state file {path!r} exists already",
+                hint="replace it with --force, or choose another one with --state",
+            )
+        _replace(path, boot)
+    elif not create_state(path, boot):
+        reset_state(path, boot)
+
+
+def _replace(path: str, boot: Boot) -> None:
+    """Boot anew in an existing file; one of ours that is of no use any more is deleted first."""
+    try:
+        reset_state(path, boot)
+    except StateError:
+        if not _is_spent(path):
+            raise
+        _unlink(path)
+        if not create_state(path, boot):
+            reset_state(path, boot)
+
+
+def _is_spent(path: str) -> bool:
+    """Tell whether a file is empty, or bears our mark."""
+    try:
+        with open(path, "rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except OSError:
+        return False
+    ours = header.startswith(_MAGIC) and _number(header, _APPLICATION_AT) == APPLICATION_ID
+    return ours or not header

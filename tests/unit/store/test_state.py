@@ -140,13 +140,18 @@ def test_reset_replaces_everything(path):
         assert storage.registry(Counter).get("new") is not None
 
 
-def test_a_failing_reset_changes_nothing(path):
+@pytest.mark.parametrize("error", [ValueError(), CommandError("unknown kernel")], ids=repr)
+def test_a_failing_reset_changes_nothing(path, error):
     def fail(storage: SqlStorage) -> None:
-        raise ValueError
+        storage.registry(Counter).add(Counter("half", 1))
+        raise error
 
     add_task(path)
-    with pytest.raises(ValueError):
+    with pytest.raises(type(error)):
         reset_state(path, fail)
+    with open_storage(path) as storage:
+        assert storage.registry(Counter).get("half") is None
+        assert storage.cells(1).get(b"k") == (b"v", 0, 0)
     assert uid_of(path) == 7
 
 

@@ -1,0 +1,329 @@
+"""Whether a state is what a kernel could have left: charges, references and the file itself."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from bpfctl.errors import CommandError
+from bpfctl.kernel.config import Config
+from bpfctl.kernel.mm.alloc import MEMORY_IN_USE, Allocators, Mem
+from bpfctl.kernel.mm.footprint import Footprint
+from bpfctl.kernel.mm.memcg import ROOT_ID, MemcgTree
+from bpfctl.kernel.profile import load
+from bpfctl.kernel.records import (
+    Alloc,
+    BtfRecord,
+    Counter,
+    File,
+    MapRecord,
+    Memcg,
+    Objcg,
+    Pin,
+    ProgRecord,
+    Setting,
+    SimObject,
+    Task,
+    User,
+)
+from bpfctl.store.holders import held_by_elements
+from bpfctl.store.schema import Table, all_tables
+from bpfctl.store.sqlite import SqlStorage
+
+R = TypeVar("R")
+Ref = tuple[str, int]
+
+STATS = ("slab_reclaimable", "slab_unreclaimable", "percpu", "vmalloc", "sock")
+# What files and pins may refer to, beside simulated objects.
+_KINDS: dict[str, type[Any]] = {"map": MapRecord, "prog": ProgRecord, "btf": BtfRecord}
+
+
+def check_state(storage: SqlStorage) -> list[str]:
+    """Return one sentence for everything that is wrong, [] for a sound state.
+
+    Changes nothing, and trusts nothing: the state may come from a damaged file or an import.
+    """
+    storage.flush()
+    findings = _check_file(storage.conn) or _check_rows(storage.conn)
+    if not findings:
+        findings = _check_settings(storage)
+    if findings:
+        return findings
+    return [found for check in _CHECKS for found in check(_View(storage))]
+
+
+class _View:
+    """The records to look at, read from the tables one after another."""
+
+    def __init__(self, storage: SqlStorage) -> None:
+        self.storage = storage
+        self.conn = storage.conn
+        self.config = Config.restore(storage.registry(Setting))
+
+    def rows(self, cls: type[R]) -> Iterator[R]:
+        """Yield all records of a class in the order of their keys."""
+        table = Table(cls)
+        return (table.record(row) for row in self.conn.execute(table.all_sql))
+
+    def ids(self, cls: type[Any]) -> set[Any]:
+        """Return all keys of a class."""
+        table = Table(cls)
+        return {table.key_in(row) for row in self.conn.execute(table.keys_sql)}
+
+    def footprints(self) -> Callable[[Alloc], Footprint]:
+        """Return the function that tells what one object of an allocation costs."""
+        config = self.config
+        tree = MemcgTree(self.storage, config.page_size, config.cgroup_memory, False)
+        mm = Allocators(self.storage, tree, config.page_size, config.possible_cpus, config.memory)
+        return Mem(mm, "", 0, 0).footprint
+
+
+# --- the file ---------------------------------------------------------------
+
+
+def _check_file(conn: sqlite3.Connection) -> list[str]:
+    try:
+        found = [str(row[0]) for row in conn.execute("PRAGMA integrity_check")]
+    except sqlite3.DatabaseError as exc:
+        return [f"file: {exc}"]
+    return [] if found == ["ok"] else [f"file: {text}" for text in found]
+
+
+def _check_rows(conn: sqlite3.Connection) -> list[str]:
+    """Check what the types of the columns do not: that dicts are JSON objects."""
+    findings = []
+    for table in all_tables():
+        if not table.dicts:
+            continue
+        for row in conn.execute(table.all_sql):
+            try:
+                table.record(row)
+            except (ValueError, RecursionError):
+                findings.append(f"{table.name} {table.key_in(row)}: not JSON where it should be")
+    return findings
+
+
+def _check_settings(storage: SqlStorage) -> list[str]:
+    try:
+        config = Config.restore(storage.registry(Setting))
+        load(config.kernel, config.patch)
+    except CommandError as exc:
+        return [f"settings: {exc.text}"]
+    if not (storage.registry(Setting).get("kernel") and storage.registry(Memcg).get(ROOT_ID)):
+        return ["the kernel of this state was never booted"]
+    return []
+
+
+# --- cgroups and charges ----------------------------------------------------
+
+
+def _check_tree(view: _View) -> Iterator[str]:
+    memcgs = {memcg.id: memcg for memcg in view.rows(Memcg)}
+    owners = {objcg.id for objcg in view.rows(Objcg)}
+    for memcg in memcgs.values():
+        if memcg.id == ROOT_ID:
+            continue
+        parent = memcgs.get(memcg.parent)
+        if parent is None:
+            yield f"memcg {memcg.path}: its parent {memcg.parent} does not exist"
+        elif memcg.path != f"{parent.path.rstrip('/')}/{memcg.name}":
+            yield f"memcg {memcg.path}: is not where its parent {parent.path} says"
+        if memcg.objcg not in owners:
+            yield f"memcg {memcg.path}: its objcg {memcg.objcg} does not exist"
+    for path, count in Tally(memcg.path for memcg in memcgs.values()).items():
+        if count > 1:
+            yield f"memcg {path}: there are {count} of that name"
+    yield from (f"memcg {memcgs[at].path}: is its own ancestor" for at in _in_cycles(memcgs))
+    for objcg in view.rows(Objcg):
+        if objcg.memcg not in memcgs:
+            yield f"objcg {objcg.id}: its memcg {objcg.memcg} does not exist"
+    for task in view.rows(Task):
+        if task.cgroup not in memcgs:
+            yield f"task {task.pid}: its cgroup {task.cgroup} does not exist"
+
+
+def _in_cycles(memcgs: dict[int, Memcg]) -> Iterator[int]:
+    """Yield the ids from which the root cannot be reached, although all parents exist."""
+    for start in memcgs:
+        seen: set[int] = set()
+        at = start
+        while at in memcgs and at not in seen and at != ROOT_ID:
+            seen.add(at)
+            at = memcgs[at].parent
+        if at in seen:
+            yield start
+
+
+def _check_charges(view: _View) -> Iterator[str]:
+    """The invariant: counters equal the sum of live allocations, at every level."""
+    footprint_of = view.footprints()
+    page_size = view.config.page_size
+    nbytes: Tally[int] = Tally()
+    pages: Tally[int] = Tally()
+    stats: Tally[tuple[int, str]] = Tally()
+    in_use = 0
+    for alloc in view.rows(Alloc):
+        cost = footprint_of(alloc)
+        in_use += alloc.nr * cost.real
+        wanted = cost.charge(page_size) if alloc.objcg else 0
+        if alloc.charge != wanted:
+            yield f"{_name(alloc)}: charges {alloc.charge} bytes an object instead of {wanted}"
+        if alloc.nr < 1:
+            yield f"{_name(alloc)}: stands for {alloc.nr} objects"
+        if alloc.objcg:
+            nbytes[alloc.objcg] += alloc.nr * cost.nbytes
+            pages[alloc.objcg] += alloc.nr * cost.pages
+            stats[alloc.objcg, cost.stat] += alloc.nr * wanted
+    counter = view.storage.registry(Counter).get(MEMORY_IN_USE)
+    if (counter.value if counter else None) != in_use:
+        yield f"machine memory: {counter and counter.value} bytes in use, objects take {in_use}"
+    yield from _check_objcgs(view, nbytes, pages)
+    yield from _check_memcgs(view, stats)
+
+
+def _name(alloc: Alloc) -> str:
+    return f"allocation {alloc.label!r} of {alloc.owner_kind} {alloc.owner_id}"
+
+
+def _check_objcgs(view: _View, nbytes: Tally[int], pages: Tally[int]) -> Iterator[str]:
+    known = set()
+    for objcg in view.rows(Objcg):
+        known.add(objcg.id)
+        held = (objcg.nbytes, objcg.pages)
+        wanted = (nbytes[objcg.id], pages[objcg.id])
+        if held != wanted:
+            yield f"objcg {objcg.id}: (bytes, pages) {held}, its allocations have {wanted}"
+        ahead = objcg.nbytes + (objcg.stock or 0) + objcg.parked
+        if ahead % view.config.page_size or min(objcg.stock or 0, objcg.parked) < 0:
+            yield f"objcg {objcg.id}: its bytes and its stock do not fill whole pages"
+    for missing in sorted((set(nbytes) | set(pages)) - known):
+        yield f"objcg {missing}: does not exist, but allocations name it"
+
+
+def _check_memcgs(view: _View, stats: Tally[tuple[int, str]]) -> Iterator[str]:
+    """Compare each memcg with its own objcgs plus its children, deepest first."""
+    memcgs = {memcg.id: memcg for memcg in view.rows(Memcg)}
+    if any(True for _ in _in_cycles(memcgs)):
+        return
+    page_size = view.config.page_size
+    wanted: dict[int, Tally[str]] = {at: Tally() for at in memcgs}
+    for objcg in view.rows(Objcg):
+        chain = wanted.get(objcg.memcg)
+        if chain is None:
+            continue
+        ahead = objcg.nbytes + (objcg.stock or 0) + objcg.parked
+        chain["usage_pages"] += objcg.pages + ahead // page_size
+        chain["kernel_pages"] += objcg.pages - (-objcg.nbytes // page_size)
+        for stat in STATS:
+            chain[stat] += stats[objcg.id, stat]
+    for memcg in sorted(memcgs.values(), key=lambda m: m.path.count("/"), reverse=True):
+        if memcg.id != ROOT_ID and memcg.parent in wanted:
+            wanted[memcg.parent].update(wanted[memcg.id])
+    for memcg in memcgs.values():
+        for field in ("usage_pages", "kernel_pages", *STATS):
+            held, sum_of = getattr(memcg, field), wanted[memcg.id][field]
+            if held != sum_of:
+                yield f"memcg {memcg.path}: {field} is {held}, what lives in it sums to {sum_of}"
+
+
+def _check_locked(view: _View) -> Iterator[str]:
+    """RLIMIT_MEMLOCK accounting: locked_vm equals what the user's objects were charged."""
+    wanted: Tally[int] = Tally()
+    for cls in (MapRecord, ProgRecord):
+        for owner in view.rows(cls):
+            wanted[owner.uid] += owner.memlock_pages  # type: ignore[attr-defined]
+    held = {user.uid: user.locked_vm_pages for user in view.rows(User)}
+    for uid in sorted(set(held) | set(wanted)):
+        if held.get(uid, 0) != wanted[uid]:
+            yield (
+                f"user {uid}: locked_vm is {held.get(uid, 0)} pages, "
+                f"its objects were charged {wanted[uid]}"
+            )
+
+
+# --- references -------------------------------------------------------------
+
+
+def _check_owners(view: _View) -> Iterator[str]:
+    """Everything that belongs to an object belongs to one that exists."""
+    tasks, maps = view.ids(Task), view.ids(MapRecord)
+    progs, objcgs = view.ids(ProgRecord), view.ids(Objcg)
+    files = view.ids(File)
+    known = {"map": maps, "prog": progs}
+    for alloc in view.rows(Alloc):
+        if alloc.owner_kind == "file":
+            missing = divmod(alloc.owner_id, 1 << 20) not in files
+        else:
+            missing = alloc.owner_id not in known.get(alloc.owner_kind, ())
+        if missing:
+            yield f"{_name(alloc)}: there is no such {alloc.owner_kind}"
+    for file in view.rows(File):
+        if file.pid not in tasks:
+            yield f"descriptor {file.fd} of task {file.pid}: there is no such task"
+        if file.objcg and file.objcg not in objcgs:
+            yield f"descriptor {file.fd} of task {file.pid}: no objcg {file.objcg}"
+    for table in ("elem", "lru_node"):
+        for (mapid,) in view.conn.execute(f'SELECT DISTINCT "map" FROM "{table}"'):
+            if mapid not in maps:
+                yield f"{table} of map {mapid}: there is no such map"
+    for task in view.rows(Task):
+        if task.transient:
+            yield f"task {task.pid} ({task.comm}): a command that never ended"
+
+
+def _check_pins(view: _View) -> Iterator[str]:
+    kinds = {pin.path: pin.kind for pin in view.rows(Pin)}
+    for pin in view.rows(Pin):
+        if pin.kind != "mount" and kinds.get(pin.parent) not in ("dir", "mount"):
+            yield f"pin {pin.path}: is in no directory"
+
+
+def _check_references(view: _View) -> Iterator[str]:
+    """Counts equal descriptors, pins and holders."""
+    users: Tally[Ref] = Tally()
+    holders: Tally[Ref] = Tally()
+    for file in view.rows(File):
+        users[_ref(file.obj_kind, file.obj_id)] += 1
+    for pin in view.rows(Pin):
+        if pin.kind not in ("dir", "mount"):
+            users[_ref(pin.kind, pin.obj_id)] += 1
+    for prog in view.rows(ProgRecord):
+        holders.update(("map", int(word)) for word in prog.map_ids.split(",") if word)
+        holders["btf", prog.btf_id] += bool(prog.btf_id)
+    for found in view.rows(MapRecord):
+        holders["btf", found.btf_id] += bool(found.btf_id)
+    holders.update(held_by_elements(view.conn))
+    yield from _compare_counts(view, users, holders)
+
+
+def _ref(kind: str, obj_id: int) -> Ref:
+    return (kind, obj_id) if kind in _KINDS else ("object", obj_id)
+
+
+def _compare_counts(view: _View, users: Tally[Ref], holders: Tally[Ref]) -> Iterator[str]:
+    wanted = users + holders
+    kinds: dict[str, type[Any]] = {**_KINDS, "object": SimObject}
+    for kind, cls in kinds.items():
+        for found in view.rows(cls):
+            ref = (kind, found.id)
+            count = wanted.pop(ref, 0)
+            if found.refcnt != count:
+                yield f"{kind} {found.id}: refcnt is {found.refcnt}, {count} refer to it"
+            elif count == 0 and kind != "object":
+                yield f"{kind} {found.id}: nothing refers to it"
+            if kind == "map" and found.usercnt != users[ref]:
+                yield f"map {found.id}: usercnt is {found.usercnt}, {users[ref]} use it"
+    for kind, obj_id in sorted(wanted):
+        yield f"{kind} {obj_id}: does not exist, but {wanted[kind, obj_id]} refer to it"
+
+
+_CHECKS = (
+    _check_tree,
+    _check_charges,
+    _check_locked,
+    _check_owners,
+    _check_pins,
+    _check_references,
+)
