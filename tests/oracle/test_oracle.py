@@ -26,6 +26,8 @@ def directory_of(config: pytest.Config) -> Path:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "path" not in metafunc.fixturenames:
+        return
     directory = directory_of(metafunc.config)
     found = files(directory) if directory.is_dir() else []
     if not found:
@@ -65,3 +67,18 @@ def test_agrees(path: Path, runner: Runner, total: Tally) -> None:
     if tally.whole.agree < tally.whole.total:
         first = "\n".join(tally.disagreements(FIRST))
         pytest.fail(f"{tally.whole} cases agree; the first that do not:\n{first}", pytrace=False)
+
+
+@pytest.mark.parametrize("doubt", read_doubts(), ids=lambda doubt: doubt.files[0])
+def test_doubt_is_needed(doubt: Doubt, runner: Runner) -> None:
+    """A doubt that has come to agree must go."""
+    cases = [
+        case
+        for name in doubt.files
+        for case in read(DATA / f"{name}.jsonl.xz")
+        if doubt.covers(case)
+    ]
+    assert cases
+    for case in cases:
+        wrong = [v.field for v in verdicts(case, runner.run(case)) if not v.agrees]
+        assert any(field.startswith(doubt.fields) for field in wrong), case.where
