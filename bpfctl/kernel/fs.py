@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.mm.alloc import Allocators, Mem
 from bpfctl.kernel.mm.gfp import GFP_KERNEL
@@ -14,6 +16,7 @@ FIRST_FD = 3
 RLIMIT_NOFILE = 1 << 20
 DENTRY = "dentry"
 FILE = "file"
+STREAM = "stream"
 
 
 class FileTable:
@@ -46,6 +49,10 @@ class FileTable:
         self._lowest[task.pid] = fd + 1
         return fd
 
+    def share(self, file: File, pid: int) -> None:
+        """Give task ``pid``, just forked, the descriptor of an open file; nothing is charged."""
+        self.files.add(replace(file, pid=pid, objcg=0))
+
     def _mem(self, pid: int, fd: int, objcg: int) -> Mem:
         return Mem(self.mm, "file", pid * RLIMIT_NOFILE + fd, objcg)
 
@@ -63,11 +70,13 @@ class FileTable:
             raise
 
     def get(self, pid: int, fd: int) -> File:
-        """Return an open file.
+        """Return an open file; below :data:`FIRST_FD` are the standard streams of every task.
 
         :raises KernelError: EBADF.
         """
         file = self.files.get((pid, fd))
+        if file is None and 0 <= fd < FIRST_FD:
+            return File(pid, fd, STREAM)
         if file is None:
             raise KernelError(E.BADF, f"fd {fd}")
         return file

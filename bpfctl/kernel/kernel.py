@@ -6,12 +6,14 @@ Programs reach it through :meth:`Kernel.bpf` (bpf(2)), :attr:`Kernel.memcg` (cgr
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from bpfctl import plugins
 from bpfctl.errors import E, KernelError, TaskKilled
 from bpfctl.kernel import profile as profiles
+from bpfctl.kernel.bpf.elem import map_lookup_each
 from bpfctl.kernel.bpf.idr import Btfs, Ids, Maps
 from bpfctl.kernel.bpf.inode import BpfFs
 from bpfctl.kernel.bpf.prog import Progs
@@ -64,9 +66,9 @@ class Kernel:
             storage, self.mm, self.profile.sizeof("dentry"), self.profile.sizeof("file")
         )
         self.bpffs = BpfFs(storage)
-        self.maps = Maps(self)
-        self.btfs = Btfs(storage)
-        self.progs = Progs(self)
+        self.maps: Maps = Maps(self)
+        self.btfs: Btfs = Btfs(storage)
+        self.progs: Progs = Progs(self)
         self.objects = SimObjects(self)
         self._pids = Ids(storage, "pid", self.tasks)  # type: ignore[arg-type]
         self.current: Task | None = None
@@ -121,6 +123,24 @@ class Kernel:
         finally:
             self.current = previous
 
+    def map_lookup_each(
+        self, pid: int, fd: int, keys: Sequence[bytes], from_prog: bool = False
+    ) -> list[bytes | None]:
+        """Look ``keys`` up in a map, in one go; None where there is no element.
+
+        Equals one BPF_MAP_LOOKUP_ELEM a key or, ``from_prog``, a program run by the task that
+        calls bpf_map_lookup_elem() for each: only the latter marks elements of an LRU map as used.
+
+        :raises KernelError: EPERM, EBADF, EFAULT and the like, before the first lookup.
+        """
+        previous, self.current = self.current, self.task(pid)
+        try:
+            if not from_prog and self.profile.checks.unprivileged == "dispatch":
+                self.check_unprivileged(self.current)
+            return map_lookup_each(self, self.current, fd, keys, from_prog)
+        finally:
+            self.current = previous
+
     def _refusal_hint(self) -> str:
         refusal = self.memcg.charger.refusal
         if refusal is None:
@@ -147,6 +167,17 @@ class Kernel:
     def _close(self, file: File) -> None:
         self.files.close(file)
         self.put_object(file.obj_kind, file.obj_id)
+
+    def take_object(self, kind: str, obj_id: int) -> None:
+        """Take a descriptor's or pin's reference."""
+        if kind == "map":
+            self.maps.inc(obj_id, user=True)
+        elif kind == "prog":
+            self.progs.inc(obj_id)
+        elif kind == "btf":
+            self.btfs.inc(obj_id)
+        else:
+            self.objects.get(obj_id).refcnt += 1
 
     def put_object(self, kind: str, obj_id: int) -> None:
         """Drop a descriptor's or pin's reference."""
@@ -274,6 +305,20 @@ class Kernel:
             transient=True,
         )
         return child.pid
+
+    def fork(self, pid: int) -> int:
+        """Start a child of task ``pid`` and return its pid: same credentials, limits and cgroup.
+
+        The child has the parent's descriptors. An open file is shared, so it costs nothing more;
+        the charge stays with the parent's descriptor.
+        """
+        parent = self.task(pid)
+        child = self._transient_pid() if parent.transient else self._pids.take()
+        self.tasks.add(replace(parent, pid=child))
+        for file in self.files.of_task(pid):
+            self.take_object(file.obj_kind, file.obj_id)
+            self.files.share(file, child)
+        return child
 
     def exit_task(self, pid: int) -> None:
         """End a task: its descriptors close."""

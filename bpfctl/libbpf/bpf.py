@@ -6,7 +6,7 @@ method raises :class:`~bpfctl.errors.KernelError` with the errno of the call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,6 +32,10 @@ class Kernel(Protocol):
     """What stands behind bpf(2): the simulated kernel, in memory or in a file."""
 
     def bpf(self, pid: int, cmd: Cmd, attr: Any) -> Any: ...
+
+    def map_lookup_each(
+        self, pid: int, fd: int, keys: Sequence[bytes], from_prog: bool = False
+    ) -> list[bytes | None]: ...
 
     def close(self, pid: int, fd: int) -> None: ...
 
@@ -61,6 +65,16 @@ class Bpf:
             self.pid, Cmd.MAP_LOOKUP_ELEM, ElemAttr(fd, key, value, flags)
         )
         return found
+
+    def map_lookup_each(
+        self, fd: int, keys: Sequence[bytes], from_prog: bool = False
+    ) -> list[bytes | None]:
+        """Look ``keys`` up one by one, None where there is no element.
+
+        ``from_prog``: as a program run by this task would, which marks elements of LRU maps as
+        used; a system call does not.
+        """
+        return self.kernel.map_lookup_each(self.pid, fd, keys, from_prog)
 
     def map_lookup_and_delete_elem(self, fd: int, key: bytes | None, flags: int = 0) -> bytes:
         """Return the value and remove the element."""

@@ -5,6 +5,7 @@ A row's position is its bucket and, within the bucket, newest first: the kernel'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from bpfctl.errors import E, KernelError
@@ -241,6 +242,11 @@ class Htab(MapType):
         if cell is None:
             raise KernelError(E.NOENT)
         return self.loaded(cell[0])
+
+    def lookup_each(self, keys: Sequence[bytes], from_prog: bool) -> list[bytes | None]:
+        if from_prog or self.percpu:
+            return super().lookup_each(keys, from_prog)
+        return [cell and cell[0] for cell in map(self.cells.get, keys)]
 
     def next_key(self, key: bytes | None) -> bytes:
         at = self.cells.get(key) if key is not None else None

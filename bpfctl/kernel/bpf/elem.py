@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
@@ -65,6 +66,17 @@ def map_lookup_elem(kernel: Kernel, task: Task, attr: ElemAttr) -> bytes:
     found = open_map(kernel, task, attr.map_fd, FMODE_READ)
     _check_lock(found, attr.flags)
     return found.lookup(key_of(found, attr.key), attr.value)
+
+
+def map_lookup_each(
+    kernel: Kernel, task: Task, fd: int, keys: Sequence[bytes], from_prog: bool
+) -> list[bytes | None]:
+    """Do as many lookups as there are ``keys``, by system calls or by a program that ``task`` runs.
+
+    What is missing is None. A program is not held to the mode of the descriptor.
+    """
+    found = open_map(kernel, task, fd, 0 if from_prog else FMODE_READ)
+    return found.lookup_each([key_of(found, key) for key in keys], from_prog)
 
 
 def map_update_elem(kernel: Kernel, task: Task, attr: ElemAttr) -> None:

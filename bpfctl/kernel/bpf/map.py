@@ -10,6 +10,7 @@ elements (``self.cells``) or in live allocations. Methods raise
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bpfctl.errors import E, KernelError
@@ -118,6 +119,23 @@ class MapType(ABC):
         try:
             return self.lookup(key)
         except KernelError:
+            return None
+
+    def lookup_each(self, keys: Sequence[bytes], from_prog: bool) -> list[bytes | None]:
+        """Look ``keys`` up one after the other, by a program or a system call; None: no element.
+
+        A type that has a quicker way than one call a key may say so here; results are the same.
+        """
+        if from_prog:
+            return [self.prog_lookup(key) for key in keys]
+        return [self._lookup_or_none(key) for key in keys]
+
+    def _lookup_or_none(self, key: bytes) -> bytes | None:
+        try:
+            return self.lookup(key)
+        except KernelError as exc:
+            if exc.code != E.NOENT:
+                raise
             return None
 
     def update(self, key: bytes, value: bytes, flags: int) -> None:

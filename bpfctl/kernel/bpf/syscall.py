@@ -47,17 +47,8 @@ def _need_sys_admin(task: Task) -> None:
         raise KernelError(E.PERM, "CAP_SYS_ADMIN")
 
 
-def _take(kernel: Kernel, kind: str, obj_id: int) -> None:
-    if kind == "map":
-        kernel.maps.inc(obj_id, user=True)
-    elif kind == "prog":
-        kernel.progs.inc(obj_id)
-    else:
-        kernel.btfs.inc(obj_id)
-
-
 def _open(kernel: Kernel, task: Task, kind: str, obj_id: int, fmode: int) -> int:
-    _take(kernel, kind, obj_id)
+    kernel.take_object(kind, obj_id)
     try:
         return kernel.files.open(task, kind, obj_id, fmode)
     except BaseException:
@@ -71,7 +62,7 @@ def obj_pin(kernel: Kernel, task: Task, attr: ObjAttr) -> None:
     if file.obj_kind not in ("map", "prog"):
         raise KernelError(E.INVAL, file.obj_kind)
     kernel.bpffs.pin(attr.pathname, file.obj_kind, file.obj_id)
-    _take(kernel, file.obj_kind, file.obj_id)
+    kernel.take_object(file.obj_kind, file.obj_id)
 
 
 def obj_get(kernel: Kernel, task: Task, attr: ObjAttr) -> int:
