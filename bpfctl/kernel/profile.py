@@ -78,6 +78,9 @@ class Checks:
     lpm_exist_flag: bool
     lpm_full_before_replace: bool
     special_field_errno: int
+    special_fields: frozenset[str]
+    kptr_refused: frozenset[str]
+    btf_last_kind: int
     btf_struct_ops_late: bool
 
 

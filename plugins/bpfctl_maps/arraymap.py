@@ -107,7 +107,9 @@ class ArrayBase(MapType):
 
     def check_btf(self, key_type: Any, value_type: Any) -> None:
         if key_type is None:
-            if value_type.kind_name != "DATASEC":
+            # Only libbpf's global data has no key type.
+            alone = self.name == "array" and self.rec.max_entries == 1
+            if not alone or value_type.kind_name != "DATASEC":
                 raise KernelError(E.INVAL, "key type")
         elif not key_type.is_plain_int(32):
             raise KernelError(E.INVAL, "key type")
@@ -254,13 +256,13 @@ class FdArray(ArrayBase):
     def take(self, fd: int) -> int:
         """Take a reference to what ``fd`` is and return its id.
 
-        :raises KernelError: EBADF; EINVAL for another kind of object.
+        :raises KernelError: EBADF, also for another kind of file; EINVAL for what is no program.
         """
         task = self.kernel.current
         assert task is not None
         file = self.kernel.files.get(task.pid, fd)
         if file.obj_kind != self.referenced:
-            raise KernelError(E.INVAL, file.obj_kind)
+            raise KernelError(E.INVAL if self.referenced == "prog" else E.BADF, file.obj_kind)
         return file.obj_id
 
     def drop(self, obj_id: int) -> None:
@@ -321,6 +323,7 @@ class ProgArray(FdArray):
     referenced = "prog"
     inner_allowed = False
     btf_allowed = True
+    check_btf = MapType.check_btf  # any key type of 4 bytes
 
     def alloc(self) -> None:
         aux = self.sizeof("bpf_array_aux")

@@ -57,7 +57,8 @@ def value_btf(value_size: int) -> tuple[bytes, int, int]:
     btf = BtfBuilder()
     key = btf.add_int("int", 4, SIGNED_INT)
     char = btf.add_int("char", 1, SIGNED_INT)
-    return btf.encode(), key, btf.add_array(char, value_size, key)
+    value = btf.add_array(char, value_size, key)
+    return btf.encode(), key, value
 
 
 @cache
