@@ -32,6 +32,8 @@ from bpfctl.btf.types import (
 _ENCODINGS = {0: "(none)", INT_SIGNED: "SIGNED", INT_CHAR: "CHAR", INT_BOOL: "BOOL"}
 _LINKAGES = ("static", "global", "extern")
 
+_TEXT_ROOM = 1024
+_MAX_DEPTH = 200
 _INT_MAX = 0x7FFFFFFF
 _U32 = 0xFFFFFFFF
 _U64 = 0xFFFFFFFFFFFFFFFF
@@ -184,42 +186,74 @@ _DETAILS: dict[type, Callable[[Any], Record]] = {
 
 
 def type_text(btf: Btf, type_id: int) -> str:
-    """Return a type as program dumps write it: ``struct pair * ``, with a last blank."""
-    found = btf.type(type_id)
-    if isinstance(found, Ref) and found.kind != Kind.TYPEDEF:
-        if found.kind == Kind.PTR:
-            return type_text(btf, found.type) + "* "
-        if found.kind == Kind.TYPE_TAG:
-            return type_text(btf, found.type)
-        return f"{found.kind.name.lower()} " + type_text(btf, found.type)
-    if isinstance(found, Array):
-        return f"{type_text(btf, found.type)}[{found.nelems}]"
-    if isinstance(found, FuncProto):
-        return _signature(btf, found, "")
-    if isinstance(found, Func):
-        return prototype(btf, type_id)
-    if isinstance(found, Fwd):
-        return f"{'union' if found.is_union else 'struct'} {found.name} "
-    if isinstance(found, Composite | Enum):
-        word = "enum" if isinstance(found, Enum) else found.kind.name.lower()
-        return f"{word} {found.name} "
-    if found.kind == Kind.VOID:
-        return "void "
-    return f"{found.name} "
+    """Return a type as program dumps write it: ``struct pair * ``, with a last blank.
+
+    Empty if it takes more than 1023 characters, the room that bpftool gives it.
+    """
+    return _Speller(btf).checked(lambda speller: speller.type(type_id))
 
 
 def prototype(btf: Btf, func_id: int) -> str:
-    """Return ``int name(void * ctx)`` for a FUNC; empty for any other type."""
+    """Return ``int name(void * ctx)`` for a FUNC; empty for other types and very long ones."""
     func = btf.type(func_id)
     if not isinstance(func, Func):
         return ""
     proto = btf.type(func.type)
     assert isinstance(proto, FuncProto)
-    return _signature(btf, proto, func.name)
+    return _Speller(btf).checked(lambda speller: speller.signature(proto, func.name))
 
 
-def _signature(btf: Btf, proto: FuncProto, name: str) -> str:
-    params = []
-    for param, type_id in proto.params:
-        params.append(f"{type_text(btf, type_id)}{param}" if type_id else "...")
-    return f"{type_text(btf, proto.ret)}{name}({', '.join(params)})"
+class _TooLong(Exception):
+    """A text outgrew its limit."""
+
+
+class _Speller:
+    """Writes types in C, up to a limit: hostile types nest deeply or repeat endlessly."""
+
+    def __init__(self, btf: Btf) -> None:
+        self.btf = btf
+        self.depth = 0
+        self.pieces = 0
+
+    def checked(self, spell: Callable[[_Speller], str]) -> str:
+        try:
+            text = spell(self)
+        except _TooLong:
+            return ""
+        return text if len(text) < _TEXT_ROOM else ""
+
+    def type(self, type_id: int) -> str:
+        # Each piece adds a character at least, each level one piece.
+        self.pieces += 1
+        if self.pieces >= _TEXT_ROOM or self.depth >= _MAX_DEPTH:
+            raise _TooLong
+        self.depth += 1
+        text = self.spell(self.btf.type(type_id))
+        self.depth -= 1
+        return text
+
+    def spell(self, found: BtfType) -> str:
+        if isinstance(found, Ref) and found.kind != Kind.TYPEDEF:
+            inner = self.type(found.type)
+            if found.kind == Kind.PTR:
+                return inner + "* "
+            return inner if found.kind == Kind.TYPE_TAG else f"{found.kind.name.lower()} {inner}"
+        if isinstance(found, Array):
+            return f"{self.type(found.type)}[{found.nelems}]"
+        if isinstance(found, FuncProto):
+            return self.signature(found, "")
+        if isinstance(found, Fwd):
+            return f"{'union' if found.is_union else 'struct'} {found.name} "
+        if isinstance(found, Composite | Enum):
+            word = "enum" if isinstance(found, Enum) else found.kind.name.lower()
+            return f"{word} {found.name} "
+        return "void " if found.kind == Kind.VOID else f"{found.name} "
+
+    def signature(self, proto: FuncProto, name: str) -> str:
+        ret = self.type(proto.ret)
+        params = []
+        for param, type_id in proto.params:
+            params.append(f"{self.type(type_id)}{param}" if type_id else "...")
+            if len(params) >= _TEXT_ROOM:
+                raise _TooLong
+        return f"{ret}{name}({', '.join(params)})"

@@ -30,7 +30,8 @@ from bpfctl.btf.types import (
 
 # Hostile types can nest and repeat without using a byte of the value.
 _MAX_DEPTH = 128
-_MAX_NODES = 8_000_000
+_SPARE_NODES = 100_000
+_NODES_PER_BYTE = 64
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ class _Formatter:
         self.data = data
         self.plain = plain
         self.stopped = False
-        self.nodes = 0
+        self.nodes_left = _SPARE_NODES + _NODES_PER_BYTE * len(data)
 
     def read(self, at: int, size: int) -> int:
         end = at + size
@@ -92,8 +93,8 @@ class _Formatter:
 
     def value(self, type_id: int, at: int, bit: int, depth: int) -> Tree:
         """Return the value at byte ``at``; ``bit`` is an extra offset below 8."""
-        self.nodes += 1
-        if depth > _MAX_DEPTH or self.nodes > _MAX_NODES:
+        self.nodes_left -= 1
+        if depth > _MAX_DEPTH or self.nodes_left < 0:
             raise BtfError(f"type {type_id} is too deep or too large to print")
         found = self.btf.resolve(type_id)
         if isinstance(found, Int):
@@ -173,7 +174,7 @@ class _Formatter:
             where = at + member.bit_offset // 8
             bit = member.bit_offset % 8
             if member.bitfield_size:
-                self.nodes += 1
+                self.nodes_left -= 1
                 value = self.bitfield(where, bit, member.bitfield_size)
             else:
                 value = self.value(member.type, where, bit, depth + 1)

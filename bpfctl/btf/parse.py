@@ -37,6 +37,8 @@ from bpfctl.btf.types import (
 )
 
 _U32 = 1 << 32
+# As deep as hostile types may nest where reading them is recursive.
+_MAX_DEPTH = 200
 _INT_SIZES = (1, 2, 4, 8, 16)
 _ENUM_SIZES = (1, 2, 4, 8)
 _FLOAT_SIZES = (2, 4, 8, 12, 16)
@@ -143,6 +145,9 @@ class Btf:
 
     def align_of(self, type_id: int) -> int:
         """Return the alignment in bytes that a C compiler gives the type (packed: 1)."""
+        return self._align(type_id, {}, 0)
+
+    def _align(self, type_id: int, known: dict[int, int], depth: int) -> int:
         found = self.resolve(type_id)
         while isinstance(found, Array | Var):
             found = self.resolve(found.type)
@@ -150,11 +155,16 @@ class Btf:
             return min(PTR_BYTES, found.size)
         if found.kind == Kind.PTR:
             return PTR_BYTES
-        if not isinstance(found, Composite):
+        if not isinstance(found, Composite) or depth > _MAX_DEPTH:
             raise BtfError(f"type {type_id} ({found.kind.name}) has no alignment")
+        if found.id not in known:
+            known[found.id] = self._struct_align(found, known, depth)
+        return known[found.id]
+
+    def _struct_align(self, found: Composite, known: dict[int, int], depth: int) -> int:
         most = 1
         for member in found.members:
-            align = self.align_of(member.type)
+            align = self._align(member.type, known, depth + 1)
             if member.bitfield_size == 0 and member.bit_offset % (8 * align):
                 return 1
             most = max(most, align)

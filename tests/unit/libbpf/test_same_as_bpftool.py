@@ -1,0 +1,101 @@
+"""The maps of an object are those that the real bpftool shows after loading it.
+
+Needs root, a kernel with BPF and bpftool; everything happens in a mount namespace of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bpfctl.libbpf.object import open_object
+from bpfctl.libbpf.object_maps import LoadRules
+from unit.libbpf.objects import OBJECTS
+
+# Objects that a kernel of today loads without further help.
+LOADABLE = ("basic", "cg", "globals", "maps", "meta", "multi", "nest", "sub", "tail", "types")
+# Where Debian's libxdp1 puts the objects of xdp-tools, or another place that has them.
+INSTALLED = next(Path("/usr/lib").glob("*/bpf/xdp-dispatcher.o"), Path("/none/none")).parent
+XDP_TOOLS = Path(os.environ.get("XDP_TOOLS_OBJECTS", INSTALLED))
+
+SHOW_ALL = """
+mount -t bpf bpf /sys/fs/bpf && bpftool prog loadall "$0" /sys/fs/bpf/p pinmaps /sys/fs/bpf/m ||
+    exit 77
+echo "["
+for pin in /sys/fs/bpf/m/*; do
+    test -e "$pin" || continue
+    bpftool -j map show pinned "$pin" && echo ,
+done
+echo "null]"
+"""
+
+
+def shown_by_bpftool(path: Path) -> list[dict[str, object]]:
+    """Load ``path`` for real; its maps by id, which is creation order."""
+    run = subprocess.run(
+        ["unshare", "-m", "sh", "-c", SHOW_ALL, str(path)], capture_output=True, text=True
+    )
+    if run.returncode:
+        pytest.skip(f"bpftool cannot load {path.name} here: {run.stderr.strip()[-200:]}")
+    return sorted(json.loads(run.stdout)[:-1], key=lambda shown: int(shown["id"]))
+
+
+def libbpf_version() -> tuple[int, ...]:
+    run = subprocess.run(["bpftool", "version"], capture_output=True, text=True)
+    found = re.search(r"libbpf v(\d+)\.(\d+)", run.stdout)
+    return tuple(int(number) for number in found.groups()) if found else (0, 0)
+
+
+def same(path: Path) -> None:
+    shown = shown_by_bpftool(path)
+    cpus = os.cpu_count() or 1
+    rules = LoadRules(mmap_all=libbpf_version() < (1, 2))
+    maps = [spec.resolve(cpus) for spec in open_object(str(path), rules).maps]
+    keys = ("name", "type", "bytes_key", "bytes_value", "max_entries", "flags")
+    assert [
+        (
+            spec.kernel_name.decode(),
+            spec.type_name,
+            spec.key_size,
+            spec.value_size,
+            spec.max_entries,
+            # The kernel adds the flag to device maps.
+            spec.map_flags | (0x80 if spec.type_name.startswith("devmap") else 0),
+        )
+        for spec in maps
+    ] == [tuple(each[key] for key in keys) for each in shown]
+
+
+def needs_root() -> None:
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("needs root")
+    if shutil.which("unshare") is None:
+        pytest.skip("needs unshare")
+
+
+@pytest.mark.needs("bpftool")
+@pytest.mark.parametrize("name", LOADABLE)
+def test_objects_of_the_tests(name: str) -> None:
+    needs_root()
+    same(OBJECTS / f"{name}.bpf.o")
+
+
+@pytest.mark.needs("bpftool")
+@pytest.mark.skipif(not XDP_TOOLS.is_dir(), reason="needs the objects of xdp-tools (libxdp1)")
+@pytest.mark.parametrize("path", sorted(XDP_TOOLS.glob("*.o")), ids=lambda path: path.name)
+def test_objects_of_xdp_tools(path: Path) -> None:
+    needs_root()
+    same(path)
+
+
+@pytest.mark.skipif(not XDP_TOOLS.is_dir(), reason="needs the objects of xdp-tools (libxdp1)")
+def test_all_objects_of_xdp_tools_can_be_read() -> None:
+    read = [open_object(str(path)) for path in sorted(XDP_TOOLS.glob("*.o"))]
+    assert len(read) > 5
+    assert all(obj.programs for obj in read)
