@@ -14,7 +14,7 @@ from typing import Any
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
-from bpfctl.libbpf.object_error import ObjectError
+from bpfctl.libbpf.object_error import NOT_ELF, ObjectError
 
 _SHDR_BYTES = 64
 _ENTRY_BYTES = {"SHT_SYMTAB": 24, "SHT_REL": 16, "SHT_RELA": 24}
@@ -104,7 +104,7 @@ def read_elf(path: str) -> ElfObject:
 def parse_elf(data: bytes, path: str) -> ElfObject:
     """Check and read an object file given as bytes; ``path`` only names it in errors."""
     if data[:4] != b"\x7fELF":
-        raise ObjectError(path, "not an ELF file")
+        raise ObjectError(path, NOT_ELF)
     with _blaming(path, "header"):
         elf = ELFFile(io.BytesIO(data))
         header = elf.header

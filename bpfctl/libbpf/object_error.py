@@ -5,7 +5,7 @@ from __future__ import annotations
 from bpfctl.errors import CommandError
 
 LIBBPF_ERRNO_FORMAT = 4001
-LIBBPF_ERRNO_RELOC = 4005
+NOT_ELF = "not an ELF file"
 
 
 class ObjectError(CommandError):
@@ -24,3 +24,12 @@ class ObjectError(CommandError):
         self.section = section
         self.reason = reason
         self.errno = errno
+
+    @property
+    def libbpf_line(self) -> str:
+        """What libbpf writes on stderr about it, without its ``libbpf: `` prefix."""
+        if self.errno < LIBBPF_ERRNO_FORMAT:
+            return f"elf: failed to open {self.path}: {self.reason}"
+        if self.reason == NOT_ELF:
+            return f"elf: '{self.path}' is not a proper ELF object"
+        return f"elf: {self.text}"

@@ -63,6 +63,7 @@ def test_a_file_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(ObjectError) as caught:
         read_elf(path)
     assert (caught.value.text, caught.value.errno) == (f"{path}: No such file or directory", 2)
+    assert caught.value.libbpf_line == f"elf: failed to open {path}: No such file or directory"
 
 
 def test_a_directory(tmp_path: Path) -> None:
@@ -75,6 +76,7 @@ def test_not_elf(data: bytes) -> None:
     with pytest.raises(ObjectError) as caught:
         parse_elf(data, "x.o")
     assert (caught.value.text, caught.value.errno) == ("x.o: not an ELF file", 4001)
+    assert caught.value.libbpf_line == "elf: 'x.o' is not a proper ELF object"
 
 
 DAMAGE = {
