@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from bpfctl.cli.session import App
 from bpfctl.cli.words import Words
@@ -19,8 +20,11 @@ MAX_DEPTH = 64
 
 _BLANKS = " \t\r\n"
 _QUOTES = "'\""
-# ASCII that str.split() takes for a blank and bpftool does not.
-_ODD_BLANKS = ("\v", "\f", "\x1c", "\x1d", "\x1e", "\x1f")
+# Comments, quotes, continuations, the end of a C string, and what str.split() takes for a blank
+# and bpftool does not.
+_SPECIAL = "#'\"\\\0\v\f\x1c\x1d\x1e\x1f"
+# Characters looked at together.
+_CHUNK_CHARS = 1 << 12
 
 
 def batch(app: App, words: Words) -> int:
@@ -50,52 +54,70 @@ def batch(app: App, words: Words) -> int:
 
 
 @contextmanager
-def _lines(path: str) -> Iterator[Iterable[str]]:
-    """Open a batch file; its lines end in LF only."""
+def _lines(path: str) -> Iterator[Iterator[tuple[str, bool]]]:
+    """Open a batch file; yields its lines, which end in LF only, and whether they are simple."""
     encoding, errors = sys.getfilesystemencoding(), "surrogateescape"
     if path == "-":
         raw = getattr(sys.stdin, "buffer", None)
         if raw is None:
-            yield sys.stdin
+            yield _one_by_one(sys.stdin)
             return
         text = io.TextIOWrapper(raw, encoding, errors, newline="\n")
         try:
-            yield text
+            yield _one_by_one(text)
         finally:
             text.detach()
         return
     try:
         file = open(path, encoding=encoding, errors=errors, newline="\n")  # noqa: SIM115
     except IsADirectoryError:
-        yield _Unreadable(E.ISDIR)
+        yield _unreadable(E.ISDIR)
         return
     except ValueError:
         raise CommandError(f"Can't open file ({path}): {strerror(E.NOENT)}") from None
     except OSError as exc:
         raise CommandError(f"Can't open file ({path}): {exc.strerror}") from exc
     with file:
-        yield file
+        yield _by_chunk(file)
 
 
-class _Unreadable:
-    """Lines of what can be opened but not read, such as a directory."""
+def _one_by_one(file: TextIO) -> Iterator[tuple[str, bool]]:
+    """Give each line when it is there: somebody may wait for the answer."""
+    for line in file:
+        yield line, len(line) < MAX_WORDS and is_simple(line)
 
-    def __init__(self, err: int) -> None:
-        self.err = err
 
-    def __iter__(self) -> _Unreadable:
-        return self
+def _by_chunk(file: TextIO) -> Iterator[tuple[str, bool]]:
+    while True:
+        chunk = file.read(_CHUNK_CHARS) + file.readline()
+        if not chunk:
+            return
+        # A word and its blank are two characters.
+        simple = len(chunk) < 2 * MAX_WORDS - 2 and is_simple(chunk)
+        for line in chunk.split("\n") if simple else _cut(chunk):
+            yield line, simple
 
-    def __next__(self) -> str:
-        raise CommandError(f"reading batch file failed: {strerror(self.err)}")
+
+def _cut(chunk: str) -> list[str]:
+    """Cut after each LF and nowhere else."""
+    lines = chunk.split("\n")
+    last = lines.pop()
+    return [line + "\n" for line in lines] + ([last] if last else [])
+
+
+def _unreadable(err: int) -> Iterator[tuple[str, bool]]:
+    """Stand for the lines of what can be opened but not read, such as a directory."""
+    if err:
+        raise CommandError(f"reading batch file failed: {strerror(err)}")
+    yield "", True
 
 
 class _Batch:
     """One run through a file; ``count`` is the number of commands that succeeded."""
 
-    def __init__(self, app: App, lines: Iterable[str]) -> None:
+    def __init__(self, app: App, lines: Iterator[tuple[str, bool]]) -> None:
         self.app = app
-        self.lines = iter(lines)
+        self.lines = lines
         self.count = 0
 
     def run(self) -> int:
@@ -117,13 +139,14 @@ class _Batch:
         from bpfctl.cli.dispatch import run
 
         app = self.app
-        as_json = app.out.json is not None
-        for line in self.lines:
-            items = self._split(line)
+        run_one = run if app.out.json is None else self._run_json
+        for line, simple in self.lines:
+            items = line.split() if simple else self._split(line)
             if not items:
                 continue
-            status = self._run_json(items) if as_json else run(app, Words(items))
-            app.close_strays()
+            status = run_one(app, Words(items))
+            if app.stray_fds:
+                app.close_strays()
             if status:
                 return status
             self.count += 1
@@ -131,28 +154,25 @@ class _Batch:
                 app.out.checkpoint()
         return 0
 
-    def _run_json(self, items: list[str]) -> int:
+    @staticmethod
+    def _run_json(app: App, words: Words) -> int:
         from bpfctl.cli.dispatch import run
 
-        json = self.app.out.json
+        json = app.out.json
         assert json is not None
         json.begin_object()
         json.name("command")
         json.begin_array()
-        for item in items:
+        for item in words.items:
             json.string(item)
         json.end_array()
         json.name("output")
-        status = run(self.app, Words(items))
+        status = run(app, words)
         json.end_object()
         return status
 
     def _split(self, line: str) -> list[str]:
         """Return the words of a line and of those that continue it."""
-        if is_simple(line):
-            items = line.split()
-            if len(items) < MAX_WORDS:
-                return items
         return split_words(self._whole(line), self.count)
 
     def _whole(self, line: str) -> str:
@@ -161,7 +181,7 @@ class _Batch:
         if len(text) >= LINE_CHARS - 1:
             raise CommandError(f"reading batch file failed: {strerror(E.BIG)}")
         while text.endswith("\\\n"):
-            more = next(self.lines, "")
+            more, _ = next(self.lines, ("", True))
             if not more:
                 raise CommandError(f"missing continuation line on command {self.count}")
             more = _uncomment(more)
@@ -171,18 +191,9 @@ class _Batch:
         return text
 
 
-def is_simple(line: str) -> bool:
-    """Tell whether ``str.split`` cuts a line as bpftool does."""
-    return (
-        "#" not in line
-        and "'" not in line
-        and '"' not in line
-        and "\\" not in line
-        and len(line) < LINE_CHARS - 1
-        and line.isascii()
-        and (line.rstrip("\r\n").isprintable() or not any(odd in line for odd in _ODD_BLANKS))
-        and "\0" not in line
-    )
+def is_simple(text: str) -> bool:
+    """Tell whether ``str.split`` cuts every line of ``text`` as bpftool does."""
+    return text.isascii() and not any(char in text for char in _SPECIAL)
 
 
 def _uncomment(line: str) -> str:

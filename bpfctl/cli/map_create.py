@@ -85,7 +85,7 @@ class _Attributes:
     def _type(self, name: str) -> None:
         if self.attr.map_type:
             raise CommandError("map type already specified")
-        number = find_type(self.app, name)
+        number = find_type(name)
         if number is None:
             raise CommandError(f"unrecognized map type: {name}")
         self.attr.map_type = number
@@ -120,12 +120,17 @@ class _Attributes:
         self.attr.inner_map_fd = map_fd_and_info(self.app, self.words)[0]
 
 
-def find_type(app: App, name: str) -> int | None:
-    """Return the number of a map type: one that bpftool knows, or one from a plugin."""
+def find_type(name: str) -> int | None:
+    """Return the number of a map type: one that bpftool knows, or one from a plugin.
+
+    :raises CommandError: the plugin that offers it is broken.
+    """
     if name in MAP_TYPES:
         number = MAP_TYPES.index(name)
         return number if number <= LAST_KNOWN_TYPE else None
-    return None
+    from bpfctl.plugins import map_type, type_number
+
+    return None if map_type(name) is None else type_number(name)
 
 
 def find_netdev(app: App, name: str) -> int:

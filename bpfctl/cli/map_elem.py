@@ -19,74 +19,67 @@ from bpfctl.uapi import BPF_ANY, BPF_EXIST, BPF_NOEXIST, MapInfo
 _FD_BYTES = 4
 
 
-class Element:
-    """What the words after MAP give: bytes of key and value, and update flags.
+def parse_element(
+    app: App, words: Words, info: MapInfo, want_key: bool, update: bool = False
+) -> tuple[bytes | None, bytes | None, int]:
+    """Read ``key DATA`` and, for an ``update``, ``value VALUE`` and a flag, in any order.
 
-    ``wants_key`` and so on say what a command takes and has not got yet; it takes nothing that
-    the map has no room for.
+    Each comes at most once. Return key, value and flags; None for what is not wanted.
     """
+    key_size = info.key_size
+    # What a command or a map has no room for is unnecessary, the rest can only be a duplicate.
+    value_size = info.value_size if update else 0
+    want_value = value_size > 0
+    want_flags = update
+    key: bytes | None = None
+    value: bytes | None = None
+    flags = BPF_ANY
+    items = words.items
+    while words.at < len(items):
+        word = items[words.at]
+        words.at += 1
+        if "key".startswith(word):
+            if not want_key:
+                raise CommandError("duplicate key" if key_size else "unnecessary key")
+            want_key = False
+            key = take_bytes(words, "key", key_size)
+        elif "value".startswith(word):
+            if not want_value:
+                raise CommandError("duplicate value" if value_size else "unnecessary value")
+            want_value = False
+            value = _take_value(app, words, info, value_size)
+        else:
+            flags = _flag(word, want_flags)
+            want_flags = False
+    if want_key or want_value:
+        raise CommandError(f"did not find {'key' if want_key else 'value'}")
+    return key, value, flags
 
-    __slots__ = ("flags", "info", "key", "value", "wants_flags", "wants_key", "wants_value")
 
-    def __init__(self, info: MapInfo, key: bool, value: bool = False, flags: bool = False) -> None:
-        self.info = info
-        self.wants_key = key
-        self.wants_value = value
-        self.wants_flags = flags
-        self.key: bytes | None = None
-        self.value: bytes | None = None
-        self.flags = BPF_ANY
+def _flag(word: str, wanted: bool) -> int:
+    for keyword, flag in _FLAGS:
+        if keyword.startswith(word):
+            if not wanted:
+                raise CommandError(f"flags specified multiple times: {word}")
+            return flag
+    raise CommandError(f"expected key or value, got: {word}")
 
-    def parse(self, app: App, words: Words, key_size: int, value_size: int) -> None:
-        """Read ``key DATA``, ``value VALUE`` and a flag, in any order.
 
-        The sizes, in bytes, are those that the command accepts: 0 makes a keyword unnecessary
-        instead of a duplicate.
-        """
-        items = words.items
-        while words.at < len(items):
-            word = items[words.at]
-            words.at += 1
-            if "key".startswith(word):
-                if not self.wants_key:
-                    raise CommandError("duplicate key" if key_size else "unnecessary key")
-                self.wants_key = False
-                self.key = take_bytes(words, "key", key_size)
-            elif "value".startswith(word):
-                if not self.wants_value:
-                    raise CommandError("duplicate value" if value_size else "unnecessary value")
-                self.wants_value = False
-                self.value = self._take_value(app, words, value_size)
-            else:
-                self._take_flag(word)
-        if self.wants_key or self.wants_value:
-            raise CommandError(f"did not find {'key' if self.wants_key else 'value'}")
-
-    def _take_flag(self, word: str) -> None:
-        for keyword, flag in _FLAGS:
-            if keyword.startswith(word):
-                if not self.wants_flags:
-                    raise CommandError(f"flags specified multiple times: {word}")
-                self.wants_flags = False
-                self.flags = flag
-                return
-        raise CommandError(f"expected key or value, got: {word}")
-
-    def _take_value(self, app: App, words: Words, size: int) -> bytes:
-        kind = self.info.type
-        if kind in MAP_IN_MAP:
-            _need_object(words, size, "map in map")
-            return map_fd(app, words).to_bytes(_FD_BYTES, "little")
-        if kind == PROG_ARRAY:
-            _need_object(words, size, "map of progs")
-            if words.next_is("id"):
-                app.out.info(_PROG_BY_ID)
-            return prog_fd(app, words).to_bytes(_FD_BYTES, "little")
-        value = take_bytes(words, "value", size)
-        if kind in PERCPU:
-            cpus: int = app.kernel.possible_cpus()
-            return value.ljust(slot_bytes(size), b"\0") * cpus
-        return value
+def _take_value(app: App, words: Words, info: MapInfo, size: int) -> bytes:
+    kind = info.type
+    if kind in MAP_IN_MAP:
+        _need_object(words, size, "map in map")
+        return map_fd(app, words).to_bytes(_FD_BYTES, "little")
+    if kind == PROG_ARRAY:
+        _need_object(words, size, "map of progs")
+        if words.next_is("id"):
+            app.out.info(_PROG_BY_ID)
+        return prog_fd(app, words).to_bytes(_FD_BYTES, "little")
+    value = take_bytes(words, "value", size)
+    if kind in PERCPU:
+        cpus: int = app.kernel.possible_cpus()
+        return value.ljust(slot_bytes(size), b"\0") * cpus
+    return value
 
 
 _FLAGS = (("any", BPF_ANY), ("noexist", BPF_NOEXIST), ("exist", BPF_EXIST))
@@ -104,7 +97,7 @@ def _need_object(words: Words, size: int, what: str) -> None:
 
 
 def _open(app: App, words: Words) -> tuple[int, MapInfo]:
-    if words.left < 2:
+    if len(words.items) - words.at < 2:
         raise UsageExit
     return map_fd_and_info(app, words)
 
@@ -117,10 +110,9 @@ def _failure(what: str, exc: KernelError) -> CommandError:
 def update(app: App, words: Words) -> None:
     """Run ``map update|push|enqueue MAP [key DATA] value VALUE [FLAG]``."""
     fd, info = _open(app, words)
-    element = Element(info, info.key_size > 0, info.value_size > 0, flags=True)
-    element.parse(app, words, info.key_size, info.value_size)
+    key, value, flags = parse_element(app, words, info, info.key_size > 0, update=True)
     try:
-        app.bpf.map_update_elem(fd, element.key, element.value or b"", element.flags)
+        app.bpf.map_update_elem(fd, key, value or b"", flags)
     except KernelError as exc:
         raise _failure("update failed", exc) from exc
     app.out.done()
@@ -129,19 +121,18 @@ def update(app: App, words: Words) -> None:
 def lookup(app: App, words: Words) -> int:
     """Run ``map lookup|peek MAP [key DATA]``; a miss is told on stdout, status -ENOENT."""
     fd, info = _open(app, words)
-    element = Element(info, info.key_size > 0)
-    element.parse(app, words, info.key_size, 0)
+    key, _, _ = parse_element(app, words, info, info.key_size > 0)
     try:
-        value = app.bpf.map_lookup_elem(fd, element.key)
+        value = app.bpf.map_lookup_elem(fd, key)
     except KernelError as exc:
         if exc.code != E.NOENT:
             raise _failure("lookup failed", exc) from exc
         if app.out.json is not None:
             app.out.json.null()
         else:
-            app.out.put(f"key:\n{hex_rows(element.key or b'')}\n\nNot found\n")
+            app.out.put(f"key:\n{hex_rows(key or b'')}\n\nNot found\n")
         return -E.NOENT
-    print_element(app, info, element.key or b"", value)
+    print_element(app, info, key or b"", value)
     return 0
 
 
@@ -150,9 +141,7 @@ def getnext(app: App, words: Words) -> None:
     fd, info = _open(app, words)
     key: bytes | None = None
     if words.left:
-        element = Element(info, key=True)
-        element.parse(app, words, info.key_size, 0)
-        key = element.key
+        key, _, _ = parse_element(app, words, info, want_key=True)
     try:
         following = app.bpf.map_get_next_key(fd, key)
     except KernelError as exc:
@@ -176,10 +165,9 @@ def getnext(app: App, words: Words) -> None:
 def delete(app: App, words: Words) -> None:
     """Run ``map delete MAP key DATA``; even a map without keys wants the keyword."""
     fd, info = _open(app, words)
-    element = Element(info, key=True)
-    element.parse(app, words, info.key_size, 0)
+    key, _, _ = parse_element(app, words, info, want_key=True)
     try:
-        app.bpf.map_delete_elem(fd, element.key)
+        app.bpf.map_delete_elem(fd, key)
     except KernelError as exc:
         raise _failure("delete failed", exc) from exc
     app.out.done()

@@ -166,7 +166,11 @@ def _owner_json(json: JsonWriter, lines: dict[str, str]) -> None:
 
 
 def _type_name(info: MapInfo) -> str | None:
-    return MAP_TYPES[info.type] if info.type < len(MAP_TYPES) else None
+    if info.type < len(MAP_TYPES):
+        return MAP_TYPES[info.type]
+    from bpfctl.plugins import type_name
+
+    return type_name(info.type)
 
 
 def header_plain(info: MapInfo) -> str:

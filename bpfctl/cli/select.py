@@ -90,17 +90,17 @@ def map_fd_and_info(app: App, words: Words) -> tuple[int, MapInfo]:
     A batch keeps the maps open that it names by path: nothing in a batch can unpin them.
     """
     cache = app.pin_cache
-    if cache and words.left > 1 and _is_pinned(words.items[words.at]):
-        path = words.items[words.at + 1]
-        found = cache.get(path)
-        if found is not None:
-            words.at += 2
-            return found
     start = words.at
+    items = words.items
+    if cache and start + 1 < len(items) and _is_pinned(items[start]):
+        found = cache.get(items[start + 1])
+        if found is not None:
+            words.at = start + 2
+            return found
     fd = map_fd(app, words)
     info = map_info(app, fd)
-    if cache is not None and _is_pinned(words.items[start]):
-        app.keep_pin(words.items[start + 1], fd, info)
+    if cache is not None and _is_pinned(items[start]):
+        app.keep_pin(items[start + 1], fd, info)
     return fd, info
 
 

@@ -25,14 +25,13 @@ def as_task(settings: Settings, write: bool, comm: str = "bpfctl") -> Iterator[B
     The body's effects are saved when it ends normally or with an error of the simulated
     system; any other exception leaves the state as it was.
     """
-    from bpfctl.kernel.task import parse_caps
     from bpfctl.store import open_kernel
 
     with open_kernel(settings.state, write=write) as kernel:
         pid = kernel.start_command(
             like=settings.as_pid,
             uid=settings.uid,
-            caps=None if settings.caps is None else parse_caps(settings.caps),
+            caps=settings.caps,
             cgroup=settings.cgroup,
             memlock=-1 if settings.memlock is None else settings.memlock,
             comm=comm,
@@ -63,7 +62,7 @@ class App:
         self.batch_depth = 0
         self.help: Callable[[App, Words], None] = _no_help
         self.words = Words([])
-        self._stray_fds: list[int] = []
+        self.stray_fds: list[int] = []
         self._settings: Settings | None = None
         self._session: AbstractContextManager[Bpf] | None = None
         self._bpf: Bpf | None = None
@@ -93,13 +92,13 @@ class App:
     def opened(self, fd: int) -> None:
         """Note a descriptor that a command of a batch leaves open."""
         if self.pin_cache is not None:
-            self._stray_fds.append(fd)
+            self.stray_fds.append(fd)
 
     def keep_pin(self, path: str, fd: int, info: MapInfo) -> None:
         """Keep the map that a batch has just opened at ``path`` for its next lines."""
         if self.pin_cache is None:
             return
-        self._stray_fds.remove(fd)
+        self.stray_fds.remove(fd)
         if len(self.pin_cache) >= KEPT_PINS:
             oldest = next(iter(self.pin_cache))
             self.bpf.close(self.pin_cache.pop(oldest)[0])
@@ -107,8 +106,8 @@ class App:
 
     def close_strays(self) -> None:
         """Close what one command of a batch opened, as its process would by exiting."""
-        while self._stray_fds:
-            self.bpf.close(self._stray_fds.pop())
+        while self.stray_fds:
+            self.bpf.close(self.stray_fds.pop())
 
     def task(self, write: bool) -> AbstractContextManager[Bpf]:
         """Return a session of its own, for a command that opens the state as it likes."""

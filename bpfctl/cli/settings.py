@@ -21,7 +21,7 @@ _UNLIMITED = ("unlimited", "infinity", "max", "-1")
 class Settings:
     """The settings of one command.
 
-    ``memlock`` is in bytes, RLIM_INFINITY for no limit; None everywhere means "not given".
+    ``memlock`` is in bytes, RLIM_INFINITY for no limit; ``caps`` a mask. None means "not given".
     """
 
     __slots__ = ("as_pid", "caps", "cgroup", "memlock", "state", "uid")
@@ -31,10 +31,18 @@ class Settings:
         self.state = lookup.text("state")
         self.as_pid = lookup.number("as")
         self.uid = lookup.number("uid")
-        self.caps = lookup.text("caps")
+        self.caps = _caps(lookup.text("caps"))
         self.cgroup = lookup.text("cgroup")
         memlock = lookup.text("memlock")
         self.memlock = None if memlock is None else parse_size(memlock, "memlock")
+
+
+def _caps(text: str | None) -> int | None:
+    if text is None:
+        return None
+    from bpfctl.kernel.task import parse_caps
+
+    return parse_caps(text)
 
 
 def parse_size(text: str, name: str) -> int:

@@ -131,12 +131,26 @@ def take_bytes(words: Words, name: str, size: int) -> bytes:
     """Read ``[hex] BYTE...``, exactly ``size`` bytes; ``name`` is for the error message."""
     at = words.at
     items = words.items
-    table = _ANY_BASE
     if at < len(items) and "hex".startswith(items[at]):
-        table = _HEX
         at += 1
-    data = bytes([table[word] for word in items[at : at + size]])
+        data = _from_hex(items[at : at + size])
+    else:
+        data = bytes([_ANY_BASE[word] for word in items[at : at + size]])
     if len(data) != size:
         raise CommandError(f"{name} expected {size} bytes got {len(data)}")
     words.at = at + size
     return data
+
+
+def _from_hex(items: list[str]) -> bytes:
+    """Convert words in base 16; two lower-case digits each, as scripts write them, is quick."""
+    text = " ".join(items)
+    if len(text) == 3 * len(items) - 1:
+        try:
+            data = bytes.fromhex(text)
+        except ValueError:
+            pass
+        else:
+            if data.hex(" ") == text:
+                return data
+    return bytes([_HEX[word] for word in items])
