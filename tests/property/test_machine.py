@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     multiple,
+    precondition,
     rule,
 )
 
@@ -33,7 +34,7 @@ from bpfctl.uapi import BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST, MAP_TYPE_NUMB
 
 HASHES = ("hash", "percpu_hash")
 KINDS = (*HASHES, "array", "percpu_array", "lru_hash", "lru_percpu_hash")
-KEYS = st.integers(0, 11)
+KEYS = st.integers(0, 5)
 CPUS = 2
 
 
@@ -86,17 +87,20 @@ class KernelMachine(RuleBasedStateMachine):
     tasks = Bundle("tasks")
 
     @initialize(
+        target=tasks,
         profile=st.sampled_from(["5.10", "5.11", "6.1", "6.12", "6.18"]),
         mode=st.sampled_from(["on", "on", "nobpf", "nokmem"]),
     )
-    def boot(self, profile: str, mode: str) -> None:
+    def boot(self, profile: str, mode: str) -> int:
         conn = sqlite3.connect(":memory:", isolation_level=None)
         create(conn)
         self.storage = SqlStorage(conn)
         config = Config(kernel=profile, possible_cpus=CPUS, cgroup_memory=mode)
         self.kernel = Kernel.boot(self.storage, config)
         self.models: dict[tuple[int, int], Model] = {}
-        self.nr_groups = 0
+        self.nr_groups = 1
+        self.kernel.memcg.create("/g0")
+        return self.kernel.spawn("first", cgroup="/g0", memlock=1 << 20).pid
 
     # --- cgroups and tasks -------------------------------------------------
 
@@ -111,6 +115,7 @@ class KernelMachine(RuleBasedStateMachine):
             return multiple()
         return path
 
+    @precondition(lambda self: self.nr_groups > 3)
     @rule(group=consumes(groups))
     def rmdir(self, group: str) -> None:
         assert errno_of(self.kernel.memcg.remove, group) in (0, E.NOENT, E.BUSY)
@@ -145,6 +150,7 @@ class KernelMachine(RuleBasedStateMachine):
             task = self.kernel.task(pid)
             assert errno_of(self.kernel.memcg.move, task, group) in (0, E.NOENT)
 
+    @precondition(lambda self: len(self.models) > 2)
     @rule(pid=consumes(tasks))
     def exit(self, pid: int) -> None:
         if self.alive(pid):
@@ -164,7 +170,7 @@ class KernelMachine(RuleBasedStateMachine):
         target=maps,
         pid=tasks,
         kind=st.sampled_from(KINDS),
-        entries=st.integers(1, 8),
+        entries=st.integers(1, 4),
         lazily=st.booleans(),
     )
     def create(self, pid: int, kind: str, entries: int, lazily: bool) -> Any:
@@ -187,12 +193,23 @@ class KernelMachine(RuleBasedStateMachine):
         model = self.models.get(handle)
         return None if model is None else (Bpf(self.kernel, handle[0]), handle[1], model)
 
-    @rule(handle=maps, key=KEYS, byte=st.integers(0, 255), flags=st.sampled_from([0, 1, 2]))
-    def update(self, handle: tuple[int, int], key: int, byte: int, flags: int) -> None:
+    @rule(
+        handle=maps,
+        updates=st.lists(
+            st.tuples(KEYS, st.integers(0, 255), st.sampled_from([0, 0, 1, 2])),
+            min_size=1,
+            max_size=8,
+        ),
+    )
+    def update(self, handle: tuple[int, int], updates: list[tuple[int, int, int]]) -> None:
         found = self.opened(handle)
-        if found is None:
-            return
-        bpf, fd, model = found
+        if found is not None:
+            for key, byte, flags in updates:
+                self.update_one(*found, key, byte, flags)
+
+    def update_one(
+        self, bpf: Bpf, fd: int, model: Model, key: int, byte: int, flags: int
+    ) -> None:
         value = bytes([byte]) * 8 * (CPUS if "percpu" in model.kind else 1)
         was = dict(model.values)
         wanted = model.update(key, value, flags)
@@ -201,6 +218,8 @@ class KernelMachine(RuleBasedStateMachine):
             model.values = was
         elif "lru" in model.kind:
             self.follow_evictions(bpf, fd, model, wanted, got)
+            if got == 0:
+                model.values[key] = value
         else:
             assert got == wanted
 
@@ -220,6 +239,7 @@ class KernelMachine(RuleBasedStateMachine):
             wanted = model.delete(key)
             assert errno_of(bpf.map_delete_elem, fd, key.to_bytes(4, "little")) == wanted
 
+    @precondition(lambda self: len(self.models) > 2)
     @rule(handle=consumes(maps))
     def close(self, handle: tuple[int, int]) -> None:
         found = self.opened(handle)
