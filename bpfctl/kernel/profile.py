@@ -7,6 +7,7 @@ A profile may be based on another; its tables then replace single keys. A profil
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
@@ -22,6 +23,7 @@ else:
 NEWEST = "6.18"
 PROFILES = ("5.10", "5.11", "6.1", "6.12", "6.18")
 LAST_PATCH = 34
+POINTER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,62 @@ class Hashtab:
 
 
 @dataclass(frozen=True, slots=True)
+class Net:
+    """Sockets: the memory limit of socket options (bytes), protocols that a sockmap takes."""
+
+    optmem_max: int
+    psock_protocols: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStorage:
+    """Details of kernel/bpf/bpf_local_storage.c.
+
+    ``elem_head``: bytes of an element before its value.
+    """
+
+    elem_head: int
+    replace_charges: bool
+    pidfs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a struct: place and size in bytes; ``func`` for a pointer to a function."""
+
+    name: str
+    offset: int
+    size: int
+    func: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StructOpsType:
+    """A subsystem that programs can implement: ``type_id`` of its value type in the kernel's BTF.
+
+    ``size`` is that of the subsystem's struct in bytes, members in order of declaration.
+    """
+
+    name: str
+    type_id: int
+    size: int
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StructOps:
+    """Details of kernel/bpf/bpf_struct_ops.c.
+
+    ``per_member``: tables of pointers that a map has, by what they have one for.
+    """
+
+    flags: int
+    per_member: tuple[str, ...]
+    image_counts: bool
+    types: tuple[StructOpsType, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """One kernel release. ``sizeof`` maps struct names to bytes (x86-64)."""
 
@@ -110,6 +168,9 @@ class Profile:
     limits: Limits
     checks: Checks
     hashtab: Hashtab
+    net: Net
+    local_storage: LocalStorage
+    struct_ops: StructOps
     batch: dict[str, frozenset[str]]
     sizes: dict[str, int]
     patch: int | None = None
@@ -136,7 +197,10 @@ _TABLES: dict[str, type[Any]] = {
     "limits": Limits,
     "checks": Checks,
     "hashtab": Hashtab,
+    "net": Net,
+    "local_storage": LocalStorage,
 }
+_OTHER_TABLES = ("batch", "sizeof", "struct_ops", "struct_ops_types", "struct_ops_members")
 _SCALARS = ("release", "verified", "memlock_default", "tag_digest", "map_types", "prog_types")
 
 
@@ -166,8 +230,32 @@ def _table(cls: type[Any], name: str, data: dict[str, Any]) -> Any:
     return cls(**{k: frozenset(v) if isinstance(v, list) else v for k, v in data.items()})
 
 
+def _members(declared: list[str]) -> Iterator[Member]:
+    """Lay out members given as "name:bytes", or "name()" for a function pointer."""
+    offset = 0
+    for text in declared:
+        member, _, size_text = text.partition(":")
+        func = member.endswith("()")
+        size = POINTER if func else int(size_text)
+        offset = -(-offset // min(size, POINTER)) * min(size, POINTER)
+        yield Member(member.removesuffix("()"), offset, size, func)
+        offset += size
+
+
+def _struct_ops(data: dict[str, Any]) -> StructOps:
+    types = []
+    for name, type_id in data["struct_ops_types"].items():
+        members = tuple(_members(data["struct_ops_members"][name]))
+        end = members[-1].offset + members[-1].size
+        types.append(StructOpsType(name, type_id, -(-end // POINTER) * POINTER, members))
+    facts = data["struct_ops"]
+    return StructOps(
+        facts["flags"], tuple(facts["per_member"]), facts["image_counts"], tuple(types)
+    )
+
+
 def _build(name: str, data: dict[str, Any], patch: int | None) -> Profile:
-    unknown = set(data) - set(_SCALARS) - set(_TABLES) - {"batch", "sizeof"}
+    unknown = set(data) - set(_SCALARS) - set(_TABLES) - set(_OTHER_TABLES)
     if unknown:
         raise ProfileError(f"kernel profile {name}: unknown keys {', '.join(sorted(unknown))}")
     scalars = {key: data[key] for key in _SCALARS}
@@ -175,7 +263,13 @@ def _build(name: str, data: dict[str, Any], patch: int | None) -> Profile:
     tables = {key: _table(cls, key, data[key]) for key, cls in _TABLES.items()}
     batch = {kind: frozenset(ops) for kind, ops in data["batch"].items()}
     return Profile(
-        name=name, **scalars, **tables, batch=batch, sizes=data["sizeof"], patch=patch
+        name=name,
+        **scalars,
+        **tables,
+        struct_ops=_struct_ops(data),
+        batch=batch,
+        sizes=data["sizeof"],
+        patch=patch,
     )
 
 
