@@ -8,34 +8,31 @@ _GOLDEN = 0xDEADBEEF
 _MASK = 0xFFFFFFFF
 
 
-def _rol(word: int, bits: int) -> int:
-    return (word << bits | word >> (32 - bits)) & _MASK
-
-
+# Rotations are written out, and masked only with what they are added to: hash maps live here.
 def _mix(a: int, b: int, c: int) -> tuple[int, int, int]:
-    a = (a - c) & _MASK ^ _rol(c, 4)
+    a = (a - c ^ (c << 4 | c >> 28)) & _MASK
     c = (c + b) & _MASK
-    b = (b - a) & _MASK ^ _rol(a, 6)
+    b = (b - a ^ (a << 6 | a >> 26)) & _MASK
     a = (a + c) & _MASK
-    c = (c - b) & _MASK ^ _rol(b, 8)
+    c = (c - b ^ (b << 8 | b >> 24)) & _MASK
     b = (b + a) & _MASK
-    a = (a - c) & _MASK ^ _rol(c, 16)
+    a = (a - c ^ (c << 16 | c >> 16)) & _MASK
     c = (c + b) & _MASK
-    b = (b - a) & _MASK ^ _rol(a, 19)
+    b = (b - a ^ (a << 19 | a >> 13)) & _MASK
     a = (a + c) & _MASK
-    c = (c - b) & _MASK ^ _rol(b, 4)
+    c = (c - b ^ (b << 4 | b >> 28)) & _MASK
     b = (b + a) & _MASK
     return a, b, c
 
 
 def _final(a: int, b: int, c: int) -> int:
-    c = ((c ^ b) - _rol(b, 14)) & _MASK
-    a = ((a ^ c) - _rol(c, 11)) & _MASK
-    b = ((b ^ a) - _rol(a, 25)) & _MASK
-    c = ((c ^ b) - _rol(b, 16)) & _MASK
-    a = ((a ^ c) - _rol(c, 4)) & _MASK
-    b = ((b ^ a) - _rol(a, 14)) & _MASK
-    return ((c ^ b) - _rol(b, 24)) & _MASK
+    c = ((c ^ b) - (b << 14 | b >> 18)) & _MASK
+    a = ((a ^ c) - (c << 11 | c >> 21)) & _MASK
+    b = ((b ^ a) - (a << 25 | a >> 7)) & _MASK
+    c = ((c ^ b) - (b << 16 | b >> 16)) & _MASK
+    a = ((a ^ c) - (c << 4 | c >> 28)) & _MASK
+    b = ((b ^ a) - (a << 14 | a >> 18)) & _MASK
+    return ((c ^ b) - (b << 24 | b >> 8)) & _MASK
 
 
 def jhash(key: bytes, seed: int = 0) -> int:

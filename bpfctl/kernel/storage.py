@@ -140,6 +140,8 @@ class MemoryCells(Cells):
         self._cells: dict[bytes, Cell] = {}
         self._keys: dict[Pos, bytes] = {}
         self._order: list[Any] | None = None
+        # Maps are read far more often than anything else happens to them.
+        self.get = self._cells.get  # type: ignore[method-assign, assignment]
 
     def get(self, key: bytes) -> Cell | None:
         return self._cells.get(key)

@@ -50,15 +50,18 @@ class NodeLists:
 
     def unlink(self, node: LruNode) -> None:
         """Take a node off its list."""
-        self.node(node.prev).next = node.next
-        self.node(node.next).prev = node.prev
+        nodes, prev, following = self._nodes, node.prev, node.next
+        (nodes.get(prev) or self.node(prev)).next = following
+        (nodes.get(following) or self.node(following)).prev = prev
         node.prev = node.next = node.node
 
     def push(self, head: int, node: LruNode) -> None:
         """Put an unlinked node behind ``head``."""
-        anchor = self.node(head)
-        follower = self.node(anchor.next)
-        node.prev, node.next = head, anchor.next
+        nodes = self._nodes
+        anchor = nodes.get(head) or self.node(head)
+        following = anchor.next
+        follower = nodes.get(following) or self.node(following)
+        node.prev, node.next = head, following
         follower.prev = node.node
         anchor.next = node.node
 
@@ -102,11 +105,14 @@ class LruList:
 
     def move_in(self, node: LruNode, kind: int) -> None:
         """Put an unlinked node at the head of ACTIVE, INACTIVE or FREE; clears its bit."""
-        head = {ACTIVE: self.active, INACTIVE: self.inactive, FREE: self.free}[kind]
         if kind == ACTIVE:
+            head = self.active
             self.state["active"] += 1
         elif kind == INACTIVE:
+            head = self.inactive
             self.state["inactive"] += 1
+        else:
+            head = self.free
         node.kind = kind
         node.ref = 0
         self.lists.push(head, node)
@@ -322,8 +328,15 @@ class PercpuLru:
         self.state = state
         self.evict = evict
         self.share = nr // cpus
+        self._sets: dict[int, LruList] = {}
 
     def _set(self, cpu: int) -> LruList:
+        found = self._sets.get(cpu)
+        if found is None:
+            found = self._sets[cpu] = self._make_set(cpu)
+        return found
+
+    def _make_set(self, cpu: int) -> LruList:
         heads = -1 - 3 * cpu
         start = cpu * self.share
         state = self.state.setdefault(

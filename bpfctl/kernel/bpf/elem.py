@@ -76,7 +76,9 @@ def map_lookup_each(
     What is missing is None. A program is not held to the mode of the descriptor.
     """
     found = open_map(kernel, task, fd, 0 if from_prog else FMODE_READ)
-    return found.lookup_each([key_of(found, key) for key in keys], from_prog)
+    if set(map(len, keys)) != {found.rec.key_size}:
+        keys = [key_of(found, key) for key in keys]
+    return found.lookup_each(keys, from_prog)
 
 
 def map_update_elem(kernel: Kernel, task: Task, attr: ElemAttr) -> None:
