@@ -324,6 +324,9 @@ class Kernel:
         """End a task: its descriptors close."""
         for file in self.files.of_task(pid):
             self._close(file)
+        task = self.tasks.get(pid)
+        if task is not None:
+            self.memlock.unpin(task)
         self.tasks.remove(pid)
 
     def setrlimit_memlock(self, pid: int, soft: int | None, hard: int | None) -> None:

@@ -26,7 +26,9 @@ class User:
 class Task:
     """struct task_struct: credentials, cgroup and limits of a process.
 
-    ``caps`` is the effective capability mask; ``cgroup`` a :class:`Memcg` id.
+    ``caps`` is the effective capability mask; ``cgroup`` a :class:`Memcg` id. ``mlocked_pages``
+    are mlock(2)ed (mm->locked_vm); ``pinned_pages`` are locked on the user's account by other
+    subsystems than BPF (perf rings, AF_XDP umem, io_uring).
     """
 
     KEYS: ClassVar[int] = 1
@@ -40,6 +42,8 @@ class Task:
     memlock_hard: int | None = None
     cpu: int = 0
     transient: int = 0
+    mlocked_pages: int = 0
+    pinned_pages: int = 0
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ def maker(lab: Lab, bpf: Bpf, spec: Spec) -> Callable[[Bpf], int]:
     return lambda by: lab.create(by, spec, prep)
 
 
-def tried(step: Callable[[], int]) -> tuple[str, int]:
+def tried(step: Callable[[], Any]) -> tuple[str, Any]:
     """Return "ok" or an errno, and what ``step`` returned."""
     try:
         return "ok", step()
@@ -106,6 +106,11 @@ def rlcum(lab: Lab, spec: Spec) -> Result:
         result["other_user_same_limit"] = tried(lambda: make_stranger(stranger))[0]
         lab.become(other, mode, 2 * limit + (1 << 20), uid=uid)
         result["same_user_raised_limit"] = tried(lambda: make_other(other))[0]
+        lab.become(other, mode, 4096, uid=uid)
+        one_page = lab.task(other)
+        result["mlock_4096_same_user_limit_4096"] = tried(
+            lambda: lab.kernel.memlock.mlock(one_page, 4096)
+        )[0]
         return result
 
 

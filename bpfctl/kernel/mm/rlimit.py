@@ -6,6 +6,7 @@ from bpfctl.errors import E, KernelError
 from bpfctl.kernel.mm.page import page_align
 from bpfctl.kernel.records import Task, User
 from bpfctl.kernel.storage import Registry
+from bpfctl.kernel.task import CAP_IPC_LOCK, capable
 from bpfctl.uapi import U32_MAX
 
 
@@ -64,3 +65,34 @@ class MemlockAccount:
     def uncharge(self, uid: int, pages: int) -> None:
         """Give ``pages`` of ``uid`` back."""
         self.user(uid).locked_vm_pages -= pages
+
+    def pin(self, task: Task, nbytes: int) -> None:
+        """Lock ``nbytes`` on the user's account for a subsystem that shares it with BPF.
+
+        Perf rings, AF_XDP umems and io_uring buffers count against the same locked_vm.
+
+        :raises KernelError: EPERM past RLIMIT_MEMLOCK.
+        """
+        pages = page_align(nbytes, self.page_size) // self.page_size
+        self.charge(task, task.uid, pages)
+        task.pinned_pages += pages
+
+    def unpin(self, task: Task) -> None:
+        """Give back all that :meth:`pin` locked for ``task``."""
+        if task.pinned_pages:
+            self.uncharge(task.uid, task.pinned_pages)
+            task.pinned_pages = 0
+
+    def mlock(self, task: Task, nbytes: int) -> None:
+        """mlock(2): held against the same limit, but counted for each process on its own.
+
+        :raises KernelError: EPERM with a limit of 0, ENOMEM past it; not with CAP_IPC_LOCK.
+        """
+        pages = page_align(nbytes, self.page_size) // self.page_size
+        limit = task.memlock_soft
+        if limit is not None and not capable(task, CAP_IPC_LOCK):
+            if limit == 0:
+                raise KernelError(E.PERM, "mlock")
+            if task.mlocked_pages + pages > limit // self.page_size:
+                raise KernelError(E.NOMEM, "mlock")
+        task.mlocked_pages += pages
