@@ -48,7 +48,9 @@ class Case:
         """Types of all maps that the case makes."""
         specs = [self.spec, *self.spec.get("objects", ())]
         specs += [spec["inner"] for spec in specs if "inner" in spec]
-        return {spec["type"] for spec in specs if "type" in spec}
+        words = self.spec.get("args", "").split()
+        typed = {after for word, after in zip(words, words[1:], strict=False) if word == "type"}
+        return typed | {spec["type"] for spec in specs if "type" in spec}
 
 
 def files(directory: Path) -> list[Path]:
