@@ -328,6 +328,8 @@ class Kernel:
         if task is not None:
             self.memlock.unpin(task)
         self.tasks.remove(pid)
+        if task is not None and not task.transient:
+            self.objects.task_exited(pid)
 
     def setrlimit_memlock(self, pid: int, soft: int | None, hard: int | None) -> None:
         """setrlimit(RLIMIT_MEMLOCK), in bytes, None for RLIM_INFINITY.

@@ -97,6 +97,11 @@ class Maps:
             found = self._live[map_id] = cls(self._kernel, rec)
         return found
 
+    def of_type(self, name: str) -> list[MapType]:
+        """Return all live maps of a type."""
+        records = self.records.find(type=plugins.type_number(name))
+        return [self.get(rec.id) for rec in list(records)]
+
     def add(self, created: MapType) -> None:
         """Make a new map known under its id."""
         self.records.add(created.rec)

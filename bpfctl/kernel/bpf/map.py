@@ -17,7 +17,7 @@ from bpfctl.errors import E, KernelError
 from bpfctl.kernel.mm.alloc import Mem
 from bpfctl.kernel.mm.gfp import GFP_ACCOUNT, GFP_ATOMIC, GFP_BY_NAME, GFP_USER
 from bpfctl.kernel.mm.page import page_align
-from bpfctl.kernel.records import MapRecord, Task
+from bpfctl.kernel.records import MapRecord, SimObject, Task
 from bpfctl.kernel.storage import Cells
 from bpfctl.uapi import (
     BPF_F_LOCK,
@@ -172,6 +172,9 @@ class MapType(ABC):
             and rec.value_size == template.value_size
             and rec.map_flags == template.map_flags
         )
+
+    def object_gone(self, found: SimObject) -> None:
+        """Remove the elements that refer to an object whose life ends now."""
 
     def release_uref(self) -> None:
         """Act on the loss of the last descriptor or pin."""

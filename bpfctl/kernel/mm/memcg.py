@@ -6,7 +6,7 @@ charged. Cgroup files take and give bytes; counters are kept in pages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.mm.charge import Charger
@@ -24,7 +24,7 @@ class MemcgTree:
     """All memory cgroups of one kernel.
 
     ``mode``: ``on``; ``nokmem`` or ``nobpf`` as the boot option cgroup.memory=; ``off`` without
-    a memory controller.
+    a memory controller. ``removed`` is told of a cgroup that goes.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class MemcgTree:
         self.counters = storage.registry(Counter)
         self.page_size = page_size
         self.mode = mode
+        self.removed: Callable[[Memcg], None] | None = None
         self.charger = Charger(self.memcgs, self.objcgs, page_size, atomic_counts_max)
 
     def boot(self) -> None:
@@ -114,6 +115,8 @@ class MemcgTree:
         occupied = any(True for _ in self.tasks.find(cgroup=memcg.id))
         if memcg.id == ROOT_ID or occupied or any(True for _ in self.children(memcg.id)):
             raise KernelError(E.BUSY, path)
+        if self.removed is not None:
+            self.removed(memcg)
         self._reparent(memcg)
         self.memcgs.remove(memcg.id)
 
