@@ -1,18 +1,15 @@
-"""Whether a state is what a kernel could have left: charges, references and the file itself."""
+"""Whether a state is what a kernel could have left: charges and references."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from bpfctl.errors import CommandError
 from bpfctl.kernel.config import Config
 from bpfctl.kernel.mm.alloc import MEMORY_IN_USE, Allocators, Mem
 from bpfctl.kernel.mm.footprint import Footprint
 from bpfctl.kernel.mm.memcg import ROOT_ID, MemcgTree
-from bpfctl.kernel.profile import load
 from bpfctl.kernel.records import (
     Alloc,
     BtfRecord,
@@ -28,14 +25,16 @@ from bpfctl.kernel.records import (
     Task,
     User,
 )
+from bpfctl.store.check_rows import check_rows
 from bpfctl.store.holders import held_by_elements
-from bpfctl.store.schema import Table, all_tables
+from bpfctl.store.schema import Table
 from bpfctl.store.sqlite import SqlStorage
 
 R = TypeVar("R")
 Ref = tuple[str, int]
 
 STATS = ("slab_reclaimable", "slab_unreclaimable", "percpu", "vmalloc", "sock")
+ALLOCATORS = ("kmalloc", "kmalloc_large", "kmem_cache", "vmalloc", "percpu", "page")
 # What files and pins may refer to, beside simulated objects.
 _KINDS: dict[str, type[Any]] = {"map": MapRecord, "prog": ProgRecord, "btf": BtfRecord}
 
@@ -46,9 +45,7 @@ def check_state(storage: SqlStorage) -> list[str]:
     Changes nothing, and trusts nothing: the state may come from a damaged file or an import.
     """
     storage.flush()
-    findings = _check_file(storage.conn) or _check_rows(storage.conn)
-    if not findings:
-        findings = _check_settings(storage)
+    findings = check_rows(storage)
     if findings:
         return findings
     return [found for check in _CHECKS for found in check(_View(storage))]
@@ -78,42 +75,6 @@ class _View:
         tree = MemcgTree(self.storage, config.page_size, config.cgroup_memory, False)
         mm = Allocators(self.storage, tree, config.page_size, config.possible_cpus, config.memory)
         return Mem(mm, "", 0, 0).footprint
-
-
-# --- the file ---------------------------------------------------------------
-
-
-def _check_file(conn: sqlite3.Connection) -> list[str]:
-    try:
-        found = [str(row[0]) for row in conn.execute("PRAGMA integrity_check")]
-    except sqlite3.DatabaseError as exc:
-        return [f"file: {exc}"]
-    return [] if found == ["ok"] else [f"file: {text}" for text in found]
-
-
-def _check_rows(conn: sqlite3.Connection) -> list[str]:
-    """Check what the types of the columns do not: that dicts are JSON objects."""
-    findings = []
-    for table in all_tables():
-        if not table.dicts:
-            continue
-        for row in conn.execute(table.all_sql):
-            try:
-                table.record(row)
-            except (ValueError, RecursionError):
-                findings.append(f"{table.name} {table.key_in(row)}: not JSON where it should be")
-    return findings
-
-
-def _check_settings(storage: SqlStorage) -> list[str]:
-    try:
-        config = Config.restore(storage.registry(Setting))
-        load(config.kernel, config.patch)
-    except CommandError as exc:
-        return [f"settings: {exc.text}"]
-    if not (storage.registry(Setting).get("kernel") and storage.registry(Memcg).get(ROOT_ID)):
-        return ["the kernel of this state was never booted"]
-    return []
 
 
 # --- cgroups and charges ----------------------------------------------------
@@ -170,6 +131,8 @@ def _check_charges(view: _View) -> Iterator[str]:
         wanted = cost.charge(page_size) if alloc.objcg else 0
         if alloc.charge != wanted:
             yield f"{_name(alloc)}: charges {alloc.charge} bytes an object instead of {wanted}"
+        if alloc.allocator not in ALLOCATORS:
+            yield f"{_name(alloc)}: there is no allocator {alloc.allocator!r}"
         if alloc.nr < 1:
             yield f"{_name(alloc)}: stands for {alloc.nr} objects"
         if alloc.objcg:
@@ -234,6 +197,8 @@ def _check_locked(view: _View) -> Iterator[str]:
     for cls in (MapRecord, ProgRecord):
         for owner in view.rows(cls):
             wanted[owner.uid] += owner.memlock_pages  # type: ignore[attr-defined]
+    for task in view.rows(Task):
+        wanted[task.uid] += task.pinned_pages
     held = {user.uid: user.locked_vm_pages for user in view.rows(User)}
     for uid in sorted(set(held) | set(wanted)):
         if held.get(uid, 0) != wanted[uid]:
@@ -290,7 +255,12 @@ def _check_references(view: _View) -> Iterator[str]:
         if pin.kind not in ("dir", "mount"):
             users[_ref(pin.kind, pin.obj_id)] += 1
     for prog in view.rows(ProgRecord):
-        holders.update(("map", int(word)) for word in prog.map_ids.split(",") if word)
+        words = prog.map_ids.split(",") if prog.map_ids else []
+        odd = [word for word in words if not (word.isascii() and word.isdecimal())]
+        if odd:
+            yield f"prog {prog.id}: {odd[0]!r} among its map ids"
+        else:
+            holders.update(("map", int(word)) for word in words)
         holders["btf", prog.btf_id] += bool(prog.btf_id)
     for found in view.rows(MapRecord):
         holders["btf", found.btf_id] += bool(found.btf_id)

@@ -26,6 +26,8 @@ CREATE TABLE "task" (
   "memlock_hard" INTEGER,
   "cpu" INTEGER NOT NULL,
   "transient" INTEGER NOT NULL,
+  "mlocked_pages" INTEGER NOT NULL,
+  "pinned_pages" INTEGER NOT NULL,
   PRIMARY KEY ("pid")
 ) STRICT;
 

@@ -1,0 +1,106 @@
+"""Whether the file is whole and every row of it possible by itself."""
+
+from __future__ import annotations
+
+import posixpath
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import fields
+
+from bpfctl import plugins
+from bpfctl.errors import CommandError
+from bpfctl.kernel.config import Config
+from bpfctl.kernel.kernel import Kernel
+from bpfctl.kernel.mm.memcg import ROOT_ID
+from bpfctl.kernel.profile import load
+from bpfctl.kernel.records import Counter, LruNode, MapRecord, Memcg, Pin, Setting
+from bpfctl.store.schema import Table, all_tables, table_name
+from bpfctl.store.sqlite import SqlStorage
+from bpfctl.uapi import U32_MAX
+
+# Node numbers below zero are list heads.
+_SIGNED = frozenset({LruNode})
+# Attributes that bpf(2) takes as u32.
+_U32 = ("type", "key_size", "value_size", "max_entries", "map_flags")
+
+
+def check_rows(storage: SqlStorage) -> list[str]:
+    """Return what is wrong with single rows; further checks need there to be nothing."""
+    return (
+        _check_file(storage.conn)
+        or list(_check_values(storage.conn))
+        or _check_settings(storage)
+        or [*_check_counters(storage), *_check_maps(storage.conn), *_check_paths(storage.conn)]
+    )
+
+
+def _check_file(conn: sqlite3.Connection) -> list[str]:
+    try:
+        found = [str(row[0]) for row in conn.execute("PRAGMA integrity_check")]
+    except sqlite3.DatabaseError as exc:
+        return [f"file: {exc}"]
+    return [] if found == ["ok"] else [f"file: {text}" for text in found]
+
+
+def _check_values(conn: sqlite3.Connection) -> Iterator[str]:
+    """Check what the types of the columns do not: signs, and that dicts are JSON objects."""
+    for table in all_tables():
+        u64 = getattr(table.cls, "U64", ())
+        for row in conn.execute(table.all_sql):
+            named = f"{table.name} {table.key_in(row)}"
+            if table.cls not in _SIGNED:
+                for name, value in zip(table.columns, row, strict=True):
+                    if isinstance(value, int) and value < 0 and name not in u64:
+                        yield f"{named}: {name} is {value}"
+            if table.dicts:
+                try:
+                    table.record(row)
+                except (ValueError, RecursionError):
+                    yield f"{named}: not JSON where it should be"
+
+
+def _check_settings(storage: SqlStorage) -> list[str]:
+    names = [name for (name,) in storage.conn.execute(Table(Setting).keys_sql)]
+    known = [field.name for field in fields(Config)]
+    if not names or storage.registry(Memcg).get(ROOT_ID) is None:
+        return ["the kernel of this state was never booted"]
+    odd = [f"settings: {name} is missing" for name in known if name not in names]
+    odd += [f"settings: there is no such thing as {name!r}" for name in names if name not in known]
+    if odd:
+        return odd
+    try:
+        config = Config.restore(storage.registry(Setting))
+        load(config.kernel, config.patch)
+    except CommandError as exc:
+        return [f"settings: {exc.text}"]
+    return []
+
+
+def _check_counters(storage: SqlStorage) -> Iterator[str]:
+    """Every counter of a fresh kernel must be there."""
+    present = {name for (name,) in storage.conn.execute(Table(Counter).keys_sql)}
+    fresh = Kernel.in_memory().storage.registry(Counter)
+    for name in fresh.keys_after(None):
+        if name not in present:
+            yield f"counter {name}: is missing"
+
+
+def _check_maps(conn: sqlite3.Connection) -> Iterator[str]:
+    table = Table(MapRecord)
+    known: dict[int, bool] = {}
+    for row in conn.execute(table.all_sql):
+        rec: MapRecord = table.record(row)
+        for name in _U32:
+            if getattr(rec, name) > U32_MAX:
+                yield f"map {rec.id}: {name} is {getattr(rec, name)}"
+        if rec.type not in known:
+            known[rec.type] = plugins.type_name(rec.type) is not None
+        if not known[rec.type]:
+            yield f"map {rec.id}: nothing offers its type {rec.type}"
+
+
+def _check_paths(conn: sqlite3.Connection) -> Iterator[str]:
+    sql = f"SELECT path, parent, kind FROM {table_name(Pin)}"
+    for path, parent, kind in conn.execute(sql):
+        if kind != "mount" and (not path.startswith("/") or posixpath.dirname(path) != parent):
+            yield f"pin {path}: its directory is recorded as {parent}"
