@@ -125,7 +125,11 @@ def size_text(nbytes: int | None) -> str:
 
 def limit(text: str, name: str) -> int | None:
     """Return a limit in bytes of ``64M``, ``4096``; None for ``max`` or ``unlimited``."""
-    nbytes = parse_size(text, name)
+    try:
+        nbytes = parse_size(text, name)
+    except CommandError as exc:
+        exc.hint = exc.hint or "sizes are bytes, or end in K, M, G or T; no limit is 'unlimited'"
+        raise
     return None if nbytes >= RLIM_INFINITY else nbytes
 
 

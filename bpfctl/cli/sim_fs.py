@@ -12,7 +12,6 @@ from bpfctl.cli.ours import (
     App,
     CommandError,
     E,
-    count_of,
     doing,
     done,
     emit_json,
@@ -103,6 +102,7 @@ def mkdir(app: App, paths: tuple[str, ...], parents: bool) -> None:
     """Make directories in the virtual bpffs."""
     hints = {
         E.NOENT: "its parent does not exist: add -p",
+        E.EXIST: "with -p an existing directory is fine",
         E.PERM: "names in a bpffs have no dots",
     }
     with open_kernel(app, write=True) as kernel:
@@ -136,13 +136,23 @@ def object_(ctx: click.Context) -> None:
 
 
 def _facts(found: SimObject) -> dict[str, Any]:
-    return {
-        "id": found.id,
-        "kind": found.kind,
-        "name": found.name,
-        "descriptors": found.refcnt,
-        "facts": found.priv,
-    }
+    from bpfctl.kernel.objects import shown
+
+    return {"id": found.id, "kind": found.kind, "name": found.name, **shown(found)}
+
+
+_COLUMNS = ("id", "kind", "name", "descriptors", "maps", "gone")
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _row(facts: dict[str, Any]) -> list[str]:
+    others = [f"{name}={_word(facts[name])}" for name in facts if name not in _COLUMNS]
+    return [*(_word(facts[name]) for name in _COLUMNS), " ".join(others)]
 
 
 @object_.command(name="list")
@@ -153,39 +163,52 @@ def list_(app: App) -> None:
     with open_kernel(app, write=False) as kernel:
         found = [_facts(each) for each in kernel.objects.records.find()]
     if not emit_json(app, found):
-        rows = [
-            (*list(each.values())[:-1], " ".join(f"{k}={v}" for k, v in each["facts"].items()))
-            for each in found
-        ]
-        show_table(app, ("id", "kind", "name", "descriptors", "facts"), rows)
+        show_table(app, (*_COLUMNS, "attributes"), [_row(facts) for facts in found])
 
 
 @object_.command()
 @click.argument("kind")
-@click.argument("facts", metavar="[NAME=VALUE]...", nargs=-1)
-@click.option("--name", default="", help="Name, e.g. of a net device.")
+@click.argument("attributes", metavar="[NAME=VALUE]...", nargs=-1)
+@click.option("--name", default="", help="Its name; what that means depends on KIND.")
 @json_option
 @pass_app
-def create(app: App, kind: str, facts: tuple[str, ...], name: str) -> None:
-    """Make an object; print its id."""
-    from bpfctl.kernel.objects import KINDS
+def create(app: App, kind: str, attributes: tuple[str, ...], name: str) -> None:
+    """Make an object; print its id. 'sim object kinds' lists kinds and attributes."""
+    from bpfctl.kernel.objects import parse_attributes
 
-    parsed = dict(_parse_fact(fact) for fact in facts)
-    hints = {E.INVAL: f"kinds are {', '.join(KINDS)}", E.EXIST: "choose another --name"}
-    if kind == "netdev" and not name:
-        raise CommandError("a net device needs a name", hint="say for example --name eth0")
-    with open_kernel(app, write=True) as kernel:
-        with doing(f"can't create {kind} '{name}'", hints):
-            made = kernel.objects.create(kind, name, **parsed)
+    hints = {
+        E.INVAL: "see 'bpfctl sim object kinds'",
+        E.EXIST: "see 'bpfctl sim object list'",
+        E.NOENT: "bpfctl task show lists the tasks",
+    }
+    what = f"can't create {kind}" + (f" '{name}'" if name else "")
+    with open_kernel(app, write=True) as kernel, doing(what, hints):
+        made = kernel.objects.create(kind, name, **parse_attributes(kind, list(attributes)))
         done(app, str(made.id), **_facts(made))
 
 
-def _parse_fact(text: str) -> tuple[str, int | str]:
-    name, equals, value = text.partition("=")
-    if not (equals and name.isidentifier() and name not in ("kind", "name")):
-        raise CommandError(f"can't parse '{text}'", hint="say NAME=VALUE, such as ifindex=7")
-    digits = value.removeprefix("-")
-    return name, int(value) if digits.isascii() and digits.isdigit() and len(digits) < 19 else value
+@object_.command()
+@json_option
+@pass_app
+def kinds(app: App) -> None:
+    """List the kinds of objects, what their names mean, and their attributes."""
+    from bpfctl.kernel.objects import KINDS
+
+    for name, kind in KINDS.items() if app.out.json is None else ():
+        app.out.put(f"{name}: {kind.help}\n  --name: {kind.named}\n")
+        for attribute in kind.attributes:
+            app.out.put(f"  {attribute.name}: {attribute.help}: {attribute.expected()}\n")
+    emit_json(
+        app,
+        {
+            name: {
+                "about": kind.help,
+                "name": kind.named,
+                "attributes": {a.name: f"{a.help}: {a.expected()}" for a in kind.attributes},
+            }
+            for name, kind in KINDS.items()
+        },
+    )
 
 
 @object_.command(name="rm")
@@ -193,17 +216,13 @@ def _parse_fact(text: str) -> tuple[str, int | str]:
 @json_option
 @pass_app
 def remove(app: App, ids: tuple[int, ...]) -> None:
-    """Remove objects that no task holds open."""
+    """End the life of objects: unregister a device, end a task, remove a cgroup."""
+    hints = {
+        E.NOENT: "bpfctl sim object list shows them",
+        E.BUSY: "tasks or cgroups are in it: see 'bpfctl memcg tree'",
+    }
     with open_kernel(app, write=True) as kernel:
         for obj_id in ids:
-            with doing(
-                f"can't remove object {obj_id}", {E.NOENT: "bpfctl sim object list shows them"}
-            ):
-                found = kernel.objects.get(obj_id)
-            if found.refcnt:
-                raise CommandError(
-                    f"can't remove object {obj_id}: Device or resource busy",
-                    hint=f"{count_of(found.refcnt, 'descriptor')} of it: see 'bpfctl task show'",
-                )
-            kernel.objects.records.remove(obj_id)
+            with doing(f"can't remove object {obj_id}", hints):
+                kernel.objects.remove(obj_id)
         done(app)
