@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bpfctl.errors import E, KernelError
+from bpfctl.kernel.bpf.example import Example
 from bpfctl.kernel.mm.alloc import Mem
 from bpfctl.kernel.mm.gfp import GFP_ACCOUNT, GFP_ATOMIC, GFP_BY_NAME, GFP_USER
 from bpfctl.kernel.mm.page import page_align
@@ -72,6 +73,8 @@ class MapType(ABC):
     special_fields: ClassVar[frozenset[str]] = frozenset()
     """BTF fields that the value may hold: spin_lock, timer, kptr, list, rbtree."""
     can_freeze: ClassVar[bool] = True
+    example: ClassVar[Example] = Example()
+    """With what the conformance suite tries the type out."""
 
     def __init__(self, kernel: Kernel, rec: MapRecord) -> None:
         self.kernel = kernel
