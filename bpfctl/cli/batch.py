@@ -47,6 +47,10 @@ def batch(app: App, words: Words) -> int:
         app.out.streaming = path == "-"
     app.batch_depth += 1
     try:
+        if path == "-":
+            # A batch within a batch goes on where the outer one has read.
+            app.stdin = app.stdin or _stdin()
+            return _Batch(app, app.stdin).run()
         with _lines(path) as lines:
             return _Batch(app, lines).run()
     finally:
@@ -57,17 +61,6 @@ def batch(app: App, words: Words) -> int:
 def _lines(path: str) -> Iterator[Iterator[tuple[str, bool]]]:
     """Open a batch file; yields its lines, which end in LF only, and whether they are simple."""
     encoding, errors = sys.getfilesystemencoding(), "surrogateescape"
-    if path == "-":
-        raw = getattr(sys.stdin, "buffer", None)
-        if raw is None:
-            yield _one_by_one(sys.stdin)
-            return
-        text = io.TextIOWrapper(raw, encoding, errors, newline="\n")
-        try:
-            yield _one_by_one(text)
-        finally:
-            text.detach()
-        return
     try:
         file = open(path, encoding=encoding, errors=errors, newline="\n")  # noqa: SIM115
     except IsADirectoryError:
@@ -79,6 +72,19 @@ def _lines(path: str) -> Iterator[Iterator[tuple[str, bool]]]:
         raise CommandError(f"Can't open file ({path}): {exc.strerror}") from exc
     with file:
         yield _by_chunk(file)
+
+
+def _stdin() -> Iterator[tuple[str, bool]]:
+    raw = getattr(sys.stdin, "buffer", None)
+    if raw is None:
+        yield from _one_by_one(sys.stdin)
+        return
+    encoding = sys.getfilesystemencoding()
+    text = io.TextIOWrapper(raw, encoding, "surrogateescape", newline="\n")
+    try:
+        yield from _one_by_one(text)
+    finally:
+        text.detach()
 
 
 def _one_by_one(file: TextIO) -> Iterator[tuple[str, bool]]:

@@ -37,9 +37,7 @@ class Format:
             raise CommandError("failed to get btf") from exc
         return cls(btf, info.btf_key_type_id, info.btf_value_type_id)
 
-    def write(
-        self, json: JsonWriter, key: bytes, values: bytes | list[bytes], plain: bool
-    ) -> None:
+    def write(self, json: JsonWriter, key: bytes, values: bytes | list[bytes], plain: bool) -> None:
         """Write an object with ``key`` (if it has a type) and ``value``, or ``values`` per CPU.
 
         A type without a text form ends the object early.

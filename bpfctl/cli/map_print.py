@@ -41,9 +41,7 @@ def plain_parts(key_size: int, value_size: int) -> tuple[str, str]:
     return " ", "  " if key_size + value_size <= LINE_BYTES else "\n"
 
 
-def write_per_cpu(
-    json: JsonWriter, slots: list[bytes], write: Callable[[bytes], object]
-) -> None:
+def write_per_cpu(json: JsonWriter, slots: list[bytes], write: Callable[[bytes], object]) -> None:
     """Write the member ``values``, one object for each CPU; stop when ``write`` returns False."""
     json.name("values")
     json.begin_array()

@@ -68,9 +68,7 @@ _FLAGS = {
 }
 
 
-def parse(
-    argv: list[str], options: Options, out: Out, is_ours: Callable[[str], bool]
-) -> list[str]:
+def parse(argv: list[str], options: Options, out: Out, is_ours: Callable[[str], bool]) -> list[str]:
     """Take the options out of ``argv`` (without the program name); return the words.
 
     Options act from left to right wherever they stand; ``-h`` ends the reading. Once the first

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bpfctl.cli.options import Options
 from bpfctl.cli.out import Out
 from bpfctl.cli.settings import Settings
 from bpfctl.cli.words import Words
-from bpfctl.libbpf.bpf import Bpf
-from bpfctl.uapi import MapInfo
+from bpfctl.errors import CommandError, KernelError
+
+if TYPE_CHECKING:
+    from bpfctl.kernel.kernel import Kernel
+    from bpfctl.libbpf.bpf import Bpf
+    from bpfctl.uapi import MapInfo
 
 # Maps that a batch keeps open: every open file costs memory, so not many.
 KEPT_PINS = 4
@@ -25,10 +29,25 @@ def as_task(settings: Settings, write: bool, comm: str = "bpfctl") -> Iterator[B
     The body's effects are saved when it ends normally or with an error of the simulated
     system; any other exception leaves the state as it was.
     """
+    # Help and argument errors need none of this.
+    from bpfctl.libbpf.bpf import Bpf
     from bpfctl.store import open_kernel
 
     with open_kernel(settings.state, write=write) as kernel:
-        pid = kernel.start_command(
+        pid = _start(kernel, settings, comm)
+        try:
+            yield Bpf(kernel, pid)
+        finally:
+            kernel.exit_task(pid)
+
+
+def _start(kernel: Kernel, settings: Settings, comm: str) -> int:
+    """Start the task that the settings describe.
+
+    :raises CommandError: it would be a child of nobody, or live nowhere.
+    """
+    try:
+        return kernel.start_command(
             like=settings.as_pid,
             uid=settings.uid,
             caps=settings.caps,
@@ -36,10 +55,15 @@ def as_task(settings: Settings, write: bool, comm: str = "bpfctl") -> Iterator[B
             memlock=-1 if settings.memlock is None else settings.memlock,
             comm=comm,
         )
-        try:
-            yield Bpf(kernel, pid)
-        finally:
-            kernel.exit_task(pid)
+    except KernelError as exc:
+        if settings.as_pid is not None and kernel.tasks.get(settings.as_pid) is None:
+            raise CommandError(
+                f"no task {settings.as_pid}", hint="'bpfctl task show' lists the tasks there are"
+            ) from exc
+        raise CommandError(
+            f"can't run in cgroup {settings.cgroup or '/'}: {exc.strerror}",
+            hint="'bpfctl memcg tree' shows the cgroups there are",
+        ) from exc
 
 
 def _no_help(app: App, words: Words) -> None:
@@ -51,7 +75,8 @@ class App:
 
     ``write`` says how the state is opened; it is set before the first use of ``bpf``.
     ``pin_cache`` holds the maps that a batch opened by path (None outside of a batch). ``help``
-    prints the help of the current object, whose words are ``words``.
+    prints the help of the current object, whose words are ``words``. ``stdin`` is what batches
+    have not read of it yet.
     """
 
     def __init__(self, options: Options, out: Out) -> None:
@@ -60,6 +85,7 @@ class App:
         self.write = False
         self.pin_cache: dict[str, tuple[int, MapInfo]] | None = None
         self.batch_depth = 0
+        self.stdin: Iterator[tuple[str, bool]] | None = None
         self.help: Callable[[App, Words], None] = _no_help
         self.words = Words([])
         self.stray_fds: list[int] = []

@@ -11,10 +11,11 @@ import sys
 from typing import Any
 
 from bpfctl.errors import CommandError
-from bpfctl.uapi import RLIM_INFINITY
 
 CONFIG_NAME = "bpfctl.toml"
 _SUFFIXES = {"": 0, "B": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+# Of uapi.py, which is not needed otherwise.
+RLIM_INFINITY = (1 << 64) - 1
 _UNLIMITED = ("unlimited", "infinity", "max", "-1")
 
 

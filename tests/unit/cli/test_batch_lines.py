@@ -41,7 +41,7 @@ def test_split_words_refuses(line, error):
     assert caught.value.text == error
 
 
-@given(st.text(st.sampled_from(" \t\r\n\v\f\x1c\x1f\x00ab'\"#\\\u00a0\u2028") , max_size=12))
+@given(st.text(st.sampled_from(" \t\r\n\v\f\x1c\x1f\x00ab'\"#\\\u00a0\u2028"), max_size=12))
 def test_the_quick_way_agrees_with_the_exact_one(line):
     if is_simple(line):
         assert line.split() == split_words(line, 0)

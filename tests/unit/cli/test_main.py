@@ -31,8 +31,18 @@ def test_object_prefixes(word, name):
 
 @pytest.mark.parametrize(
     ("word", "name"),
-    [("si", "sim"), ("me", "memcg"), ("t", "task"), ("co", "cost"), ("com", "completion"),
-     ("s", None), ("m", None), ("p", None), ("c", None), ("x", None)],
+    [
+        ("si", "sim"),
+        ("me", "memcg"),
+        ("t", "task"),
+        ("co", "cost"),
+        ("com", "completion"),
+        ("s", None),
+        ("m", None),
+        ("p", None),
+        ("c", None),
+        ("x", None),
+    ],
 )
 def test_our_objects_come_second(word, name):
     assert find_own(word) == name
@@ -53,8 +63,11 @@ def table(name):
 @pytest.mark.parametrize(
     ("name", "verbs"),
     [
-        ("map", "show list help dump update lookup getnext delete pin event_pipe create peek push "
-                "enqueue pop dequeue freeze"),
+        (
+            "map",
+            "show list help dump update lookup getnext delete pin event_pipe create peek push "
+            "enqueue pop dequeue freeze",
+        ),
         ("prog", "show list help dump pin load loadall attach detach tracelog run profile"),
         ("link", "show list help pin detach"),
         ("cgroup", "show list tree attach detach help"),
@@ -100,21 +113,36 @@ def test_every_text_is_used():
     ("argv", "status", "stdout"),
     [
         (["-V"], 0, "bpftool v7.5.0\nusing libbpf v1.5\nfeatures: llvm, skeletons\n"),
-        (["v", "-j"], 0,
-         '{"version":"7.5.0","libbpf_version":"1.5","features":{"libbfd":false,"llvm":true,'
-         '"skeletons":true,"bootstrap":false}}\n'),
+        (
+            ["v", "-j"],
+            0,
+            '{"version":"7.5.0","libbpf_version":"1.5","features":{"libbfd":false,"llvm":true,'
+            '"skeletons":true,"bootstrap":false}}\n',
+        ),
         (["-j", "-h"], 0, "null"),
         (["-j", "help"], 0, "null\n"),
         (["-j", "--nosuch"], 255, '{"error":"unrecognized option \'--nosuch\'"}\n'),
-        (["-j", "-B", "/nonexistent"], 255,
-         '{"error":"failed to parse base BTF at \'/nonexistent\': -2\n"}'),
+        (
+            ["-j", "-B", "/nonexistent"],
+            255,
+            '{"error":"failed to parse base BTF at \'/nonexistent\': -2\n"}',
+        ),
         (["-j", "map", "dump"], 255, "null\n"),
-        (["-j", "btf", "dump"], 255,
-         '{"error":"\'dump\' needs at least 2 arguments, 0 found"},null\n'),
-        (["-p", "prog", "pin"], 234,
-         '{\n    "error": "\'pin\' needs at least 3 arguments, 0 found"\n}\n'),
-        (["-j", "map", "create"], 255,
-         '{"error":"\'create\' needs at least 7 arguments, 0 found"}\n'),
+        (
+            ["-j", "btf", "dump"],
+            255,
+            '{"error":"\'dump\' needs at least 2 arguments, 0 found"},null\n',
+        ),
+        (
+            ["-p", "prog", "pin"],
+            234,
+            '{\n    "error": "\'pin\' needs at least 3 arguments, 0 found"\n}\n',
+        ),
+        (
+            ["-j", "map", "create"],
+            255,
+            '{"error":"\'create\' needs at least 7 arguments, 0 found"}\n',
+        ),
         (["-j", "perf"], 0, "[]\n"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -131,8 +159,10 @@ def test_without_a_state(cli, state, argv, status, stdout):
         (["batch"], "too few parameters for batch"),
         (["batch", "file", "a", "b"], "too many parameters for batch"),
         (["batch", "x", "a"], "expected 'file', got: x"),
-        (["batch", "f", "/nonexistent/b"],
-         "Can't open file (/nonexistent/b): No such file or directory"),
+        (
+            ["batch", "f", "/nonexistent/b"],
+            "Can't open file (/nonexistent/b): No such file or directory",
+        ),
         (["batch", "file", "/"], "reading batch file failed: Is a directory"),
         (["map", "show", "what"], "what is 'what'?"),
         (["map", "freeze", "id"], "'freeze' needs at least 2 arguments, 1 found"),
@@ -144,8 +174,10 @@ def test_without_a_state(cli, state, argv, status, stdout):
         (["prog", "show", "tag", "12"], "can't parse tag"),
         (["cgroup"], "'cgroup' needs at least 1 arguments, 0 found"),
         (["--uid", "x", "map"], "can't parse 'x' as uid: expected a number"),
-        (["--memlock", "8Q", "map"],
-         "can't parse '8Q' as memlock: expected bytes, 64K, 8M or unlimited"),
+        (
+            ["--memlock", "8Q", "map"],
+            "can't parse '8Q' as memlock: expected bytes, 64K, 8M or unlimited",
+        ),
         (["--caps", "cap_x", "map"], "unknown capability 'cap_x'"),
         (["--state"], "option '--state' needs a value"),
     ],
