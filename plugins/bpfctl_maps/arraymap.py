@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
+from bpfctl.kernel.bpf.example import Example
 from bpfctl.kernel.bpf.map import (
     BPF_F_ACCESS_MASK,
     NUMA_NO_NODE,
@@ -33,7 +34,7 @@ from bpfctl.uapi import (
     U32_MAX,
     MapCreateAttr,
 )
-from bpfctl_maps import map_in_map
+from bpfctl_maps import examples, map_in_map
 from bpfctl_maps.percpu import pack, unpack
 
 CREATE_FLAGS = (
@@ -243,6 +244,7 @@ class FdArray(ArrayBase):
     """Arrays of objects: descriptors go in, rows keep ids (struct fd_array)."""
 
     fd_values = True
+    example = Example(value_size=4)
     referenced: ClassVar[str]
     """Kind of object that elements refer to."""
 
@@ -355,6 +357,7 @@ class PerfEventArray(FdArray):
 
     name = "perf_event_array"
     referenced = "perf_event"
+    example = Example(value_size=4, elements=examples.opened("perf_event"))
 
 
 class CgroupArray(FdArray):
@@ -362,6 +365,7 @@ class CgroupArray(FdArray):
 
     name = "cgroup_array"
     referenced = "cgroup"
+    example = Example(value_size=4, elements=examples.opened("cgroup"))
 
 
 class ArrayOfMaps(FdArray):
@@ -370,6 +374,9 @@ class ArrayOfMaps(FdArray):
     name = "array_of_maps"
     referenced = "map"
     is_map_in_map = True
+    example = Example(
+        value_size=4, elements=examples.inner_maps, prepare=examples.inner_template
+    )
 
     def attr_check(self, attr: MapCreateAttr, task: Task) -> None:
         map_in_map.set_template(self, attr, task)

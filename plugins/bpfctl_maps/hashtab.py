@@ -10,6 +10,7 @@ from typing import Any
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
+from bpfctl.kernel.bpf.example import Example
 from bpfctl.kernel.bpf.map import (
     BPF_F_ACCESS_MASK,
     NUMA_NO_NODE,
@@ -35,7 +36,7 @@ from bpfctl.uapi import (
     U32_MAX,
     MapCreateAttr,
 )
-from bpfctl_maps import map_in_map
+from bpfctl_maps import examples, map_in_map
 from bpfctl_maps.bpf_lru_list import CommonLru, NodeLists, PercpuLru
 from bpfctl_maps.percpu import pack, unpack
 
@@ -443,6 +444,9 @@ class HtabOfMaps(Htab):
     special_fields = frozenset()
     fd_values = True
     is_map_in_map = True
+    example = Example(
+        value_size=4, elements=examples.inner_maps, prepare=examples.inner_template
+    )
 
     def alloc_check(self, attr: MapCreateAttr, task: Task) -> None:
         if attr.value_size != 4:
