@@ -147,6 +147,8 @@ def _facts(kernel: Kernel, found: Task) -> dict[str, Any]:
         "memlock_soft": found.memlock_soft,
         "memlock_hard": found.memlock_hard,
         "locked_vm": kernel.memlock.locked_pages(found.uid) * kernel.config.page_size,
+        "mlocked": found.mlocked_pages * kernel.config.page_size,
+        "pinned": found.pinned_pages * kernel.config.page_size,
         "fds": [_file_facts(file) for file in kernel.files.of_task(found.pid)],
     }
 
@@ -216,6 +218,45 @@ def set_(app: App, pid: int, memlock: str | None, cgroup: str | None, comm: str 
             with doing(f"can't move task {pid} to '{cgroup}'", {E.NOENT: _NO_CGROUP}):
                 kernel.memcg.move(found, cgroup)
         found.comm = comm if comm is not None else found.comm
+        done(app)
+
+
+@task.command()
+@click.argument("pid", type=int)
+@click.argument("size")
+@click.option("--mlock", is_flag=True, help="With mlock(2), which each process counts on its own.")
+@json_option
+@pass_app
+def lock(app: App, pid: int, size: str, mlock: bool) -> None:
+    """Lock memory as perf rings, AF_XDP or io_uring do: on the account that BPF shares."""
+    nbytes = limit(size, "size")
+    if nbytes is None:
+        raise CommandError("can't lock without limit", hint="say a size, such as 64K")
+    with open_kernel(app, write=True) as kernel:
+        found = _existing(kernel, pid)
+        hints = {
+            E.PERM: "RLIMIT_MEMLOCK is 0: raise it with 'bpfctl task set PID --memlock SIZE'",
+            E.NOMEM: f"RLIMIT_MEMLOCK is {found.memlock_soft} bytes, "
+            f"{found.mlocked_pages * kernel.config.page_size} are locked",
+        }
+        with doing(f"task {pid} can't lock {size}", hints):
+            if mlock:
+                kernel.memlock.mlock(found, nbytes)
+            else:
+                kernel.memlock.pin(found, nbytes)
+        done(app)
+
+
+@task.command()
+@click.argument("pid", type=int)
+@json_option
+@pass_app
+def unlock(app: App, pid: int) -> None:
+    """Give back all that a task has locked."""
+    with open_kernel(app, write=True) as kernel:
+        found = _existing(kernel, pid)
+        kernel.memlock.unpin(found)
+        found.mlocked_pages = 0
         done(app)
 
 

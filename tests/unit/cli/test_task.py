@@ -28,6 +28,8 @@ def test_spawn_takes_credentials_limits_and_cgroup(cli):
         "memlock_soft": 64 << 10,
         "memlock_hard": 1 << 20,
         "locked_vm": 0,
+        "mlocked": 0,
+        "pinned": 0,
         "fds": [],
     }
 
@@ -89,6 +91,27 @@ def test_raising_the_hard_limit_takes_a_capability(cli):
     able = cli.ok("task", "spawn", "--uid", "5", "--caps", "CAP_SYS_RESOURCE").strip()
     cli.ok("task", "set", able, "--memlock", "unlimited:unlimited")
     assert show(cli, able)["memlock_hard"] is None
+
+
+def test_locked_memory_is_shared_with_bpf_unless_by_mlock(cli):
+    cli.ok("sim", "new", "--kernel", "5.10")
+    pid = cli.ok("task", "spawn", "--uid", "7", "--memlock", "64K").strip()
+    cli.ok("task", "lock", pid, "10000")
+    cli.ok("task", "lock", pid, "8K", "--mlock")
+    held = show(cli, pid)
+    assert (held["pinned"], held["mlocked"], held["locked_vm"]) == (12288, 8192, 12288)
+    cli.ok("sim", "check")
+    for words in (("64K",), ("64K", "--mlock")):
+        refused = cli("task", "lock", pid, *words)
+        assert refused.status == 255
+        assert refused.stderr.startswith(f"Error: task {pid} can't lock 64K: ")
+        assert "hint: RLIMIT_MEMLOCK" in refused.stderr
+    cli.ok("task", "unlock", pid)
+    held = show(cli, pid)
+    assert (held["pinned"], held["mlocked"], held["locked_vm"]) == (0, 0, 0)
+    cli.ok("task", "lock", pid, "4K")
+    cli.ok("task", "exit", pid)
+    cli.ok("sim", "check")
 
 
 def test_set_moves_and_renames(cli):
