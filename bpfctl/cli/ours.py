@@ -93,13 +93,27 @@ def done(app: App, text: str = "", **facts: Any) -> None:
         app.out.put(f"{text}\n")
 
 
-def show_table(app: App, headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows in aligned columns, numbers to the right."""
+def show_table(
+    app: App,
+    headers: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    text: Sequence[int] = (),
+) -> None:
+    """Print rows in aligned columns, numbers to the right.
+
+    The columns ``text`` stay as they are even if they look like numbers: 5.10 is not 5.1.
+    """
     from tabulate import tabulate
 
     # Without its own stripping, trees keep their indentation.
-    text = tabulate(list(rows), headers, tablefmt="plain", preserve_whitespace=True)
-    app.out.put("".join(f"{line.rstrip()}\n" for line in text.splitlines()))
+    table = tabulate(
+        list(rows),
+        headers,
+        tablefmt="plain",
+        preserve_whitespace=True,
+        disable_numparse=list(text),
+    )
+    app.out.put("".join(f"{line.rstrip()}\n" for line in table.splitlines()))
 
 
 def show_facts(app: App, facts: dict[str, Any], indent: str = "") -> None:

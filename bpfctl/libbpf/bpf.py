@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bpfctl.errors import E, KernelError
 from bpfctl.uapi import (
@@ -27,6 +27,9 @@ from bpfctl.uapi import (
     ProgLoadAttr,
 )
 
+if TYPE_CHECKING:
+    from bpfctl.kernel.records import Task
+
 
 class Kernel(Protocol):
     """What stands behind bpf(2): the simulated kernel, in memory or in a file."""
@@ -42,6 +45,10 @@ class Kernel(Protocol):
     def fdinfo(self, pid: int, fd: int) -> dict[str, str]: ...
 
     def possible_cpus(self) -> int: ...
+
+    def task(self, pid: int) -> Task: ...
+
+    def setrlimit_memlock(self, pid: int, soft: int | None, hard: int | None) -> None: ...
 
 
 @dataclass(slots=True)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import struct
 
 from bpfctl.errors import E, KernelError
 from bpfctl.libbpf.bpf import Bpf
-from bpfctl.uapi import MAP_TYPE_NUMBER, MapCreateAttr
-
-if TYPE_CHECKING:
-    from bpfctl.kernel.records import Task
+from bpfctl.uapi import PROG_TYPE_NUMBER, ProgLoadAttr
 
 KIB = 1 << 10
 MIB = 1 << 20
 
-
-def _task(bpf: Bpf) -> Task:
-    return cast("Task", bpf.kernel.task(bpf.pid))
+KTIME_GET_COARSE_NS = 160
+# call KTIME_GET_COARSE_NS; exit
+_PROBE = struct.pack("<BBhiBBhi", 0x85, 0, 0, KTIME_GET_COARSE_NS, 0x95, 0, 0, 0)
 
 
 def bump_memlock(bpf: Bpf) -> None:
@@ -28,23 +25,16 @@ def bump_memlock(bpf: Bpf) -> None:
 
 
 def memcg_accounting(bpf: Bpf) -> bool:
-    """Tell whether BPF memory is free of RLIMIT_MEMLOCK, by trying.
+    """Tell whether BPF memory is charged to memory cgroups, by trying, not by version.
 
-    With a soft limit of 0, which a task may always set and take back, the smallest of maps is
-    refused with EPERM where locked memory is still counted. A task that may not create maps at
-    all is refused as well: for it, too, the answer is no.
+    A program that calls bpf_ktime_get_coarse_ns() loads only where that helper exists, and it
+    came with the same release (probe_memcg_account). A task that may not load programs gets no
+    for an answer.
     """
-    task = _task(bpf)
-    soft, hard = task.memlock_soft, task.memlock_hard
-    bpf.kernel.setrlimit_memlock(bpf.pid, 0, hard)
     try:
-        fd = bpf.map_create(MapCreateAttr(MAP_TYPE_NUMBER["array"], 4, 4, 1))
-    except KernelError as exc:
-        if exc.code != E.PERM:
-            raise
+        fd = bpf.prog_load(ProgLoadAttr(PROG_TYPE_NUMBER["socket_filter"], _PROBE))
+    except KernelError:
         return False
-    finally:
-        bpf.kernel.setrlimit_memlock(bpf.pid, soft, hard)
     bpf.close(fd)
     return True
 
@@ -68,7 +58,7 @@ def explain_eperm(bpf: Bpf, exc: KernelError) -> str:
 
     Mirrors pr_perm_msg(), without its ``libbpf: `` prefix.
     """
-    task = _task(bpf)
+    task = bpf.kernel.task(bpf.pid)
     if exc.code != E.PERM or task.uid != 0 or task.memlock_soft is None:
         return ""
     return (
