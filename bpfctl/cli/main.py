@@ -18,6 +18,7 @@ from bpfctl.errors import CommandError, KernelError, TaskKilled
 
 USAGE_STATUS = 255
 KILLED_STATUS = 137
+OUTPUT_STATUS = 255
 INTERRUPT_STATUS = 130
 PIPE_STATUS = 141
 
@@ -32,13 +33,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPT_STATUS
     except BrokenPipeError:
         return PIPE_STATUS
+    except OSError as exc:
+        sys.stderr.write(f"Error: can't write the output: {exc.strerror}\n")
+        return OUTPUT_STATUS
     return status
 
 
 def run() -> None:
     """Run the command line of this process and exit."""
     status = main()
-    if status == PIPE_STATUS:
+    try:
+        sys.stdout.flush()
+    except OSError:
         # Nobody reads any more; keep the interpreter from trying once again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)

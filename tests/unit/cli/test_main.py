@@ -1,6 +1,7 @@
 """What needs no state: help, version, usage, unknown words."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -200,9 +201,87 @@ def modules_after(argv, tmp_path):
     return set(done.stderr.split())
 
 
-HEAVY = {"click", "json", "pluggy", "tabulate", "elftools", "platformdirs", "importlib.metadata"}
+HEAVY = {"click", "pluggy", "tabulate", "elftools", "platformdirs", "importlib.metadata"}
 
 
 def test_help_loads_next_to_nothing(tmp_path):
     loaded = modules_after(["map", "help"], tmp_path)
     assert not loaded & (HEAVY | {"sqlite3", "dataclasses_json", "bpfctl.store"})
+
+
+def test_map_show_loads_no_more_than_it_needs(tmp_path):
+    modules_after(["map", "show"], tmp_path)  # makes the state
+    loaded = modules_after(["map", "show"], tmp_path)
+    assert not loaded & HEAVY
+    assert not {name for name in loaded if name.startswith(("bpfctl.btf", "bpfctl_maps"))}
+
+
+def process(argv, tmp_path, **kwargs):
+    env = {**os.environ, "BPFCTL_STATE": str(tmp_path / "s.db"), "HOME": str(tmp_path)}
+    return subprocess.Popen([sys.executable, "-m", "bpfctl", *argv], env=env, **kwargs)
+
+
+def test_a_reader_that_goes_away(tmp_path):
+    pipe = subprocess.PIPE
+    with process(["batch", "file", "-"], tmp_path, stdin=pipe, stdout=pipe, stderr=pipe) as run:
+        run.stdin.write(b"version\n")
+        run.stdin.flush()
+        assert run.stdout.readline() == b"bpftool v7.5.0\n"
+        run.stdout.close()
+        run.stdin.write(b"version\n" * 3)
+        run.stdin.close()
+        assert run.wait() == 141
+        assert run.stderr.read() == b""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk(tmp_path):
+    with open("/dev/full", "wb") as full:
+        run = process(["version"], tmp_path, stdout=full, stderr=subprocess.PIPE)
+        _, stderr = run.communicate()
+    assert run.returncode == 255
+    assert stderr == b"Error: can't write the output: No space left on device\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_ctrl_c_is_quiet(tmp_path):
+    pipe = subprocess.PIPE
+    with process(["batch", "file", "-"], tmp_path, stdin=pipe, stdout=pipe, stderr=pipe) as run:
+        run.stdin.write(b"version\n")
+        run.stdin.flush()
+        assert run.stdout.readline() == b"bpftool v7.5.0\n"
+        run.send_signal(signal.SIGINT)
+        assert run.wait() == 130
+        assert run.stderr.read() == b""
+
+
+def test_a_killed_command(cli):
+    """The OOM killer takes the command, as the shell would report it."""
+    from bpfctl.cli import dispatch
+    from bpfctl.errors import TaskKilled
+
+    def killed(app, words):
+        raise TaskKilled("/w")
+
+    dispatch._found["killed"] = killed
+    try:
+        result = cli("-j", "killed")
+    finally:
+        del dispatch._found["killed"]
+    assert (result.status, result.stderr) == (137, "Killed\n")
+
+
+def test_a_bug_is_reported_as_such(cli, monkeypatch):
+    from bpfctl.cli import dispatch
+
+    def broken(app, words):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setitem(dispatch._found, "broken", broken)
+    result = cli("broken")
+    assert (result.status, result.stderr) == (
+        255,
+        "Error: internal error: ZeroDivisionError: oops\n",
+    )
+    with pytest.raises(ZeroDivisionError):
+        cli("-d", "broken")
