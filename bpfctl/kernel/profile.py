@@ -30,6 +30,8 @@ POINTER = 8
 class Accounting:
     """Who is charged for what; see the comments in profiles/5.10.toml."""
 
+    families: frozenset[str]
+    sites: frozenset[str]
     precharged: frozenset[str]
     accounted: frozenset[str]
     memlock: str
@@ -153,6 +155,21 @@ class StructOps:
 
 
 @dataclass(frozen=True, slots=True)
+class Progs:
+    """Programs: what exists, who may load it, and the cost of machine code in bytes."""
+
+    nr_helpers: int
+    nr_attach_types: int
+    load_flags: int
+    isa: int
+    last_pseudo_ld: int
+    net_admin_types: frozenset[str]
+    alloc_errno: int
+    jit_prologue: int
+    jit_exit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """One kernel release. ``sizeof`` maps struct names to bytes (x86-64)."""
 
@@ -171,6 +188,7 @@ class Profile:
     net: Net
     local_storage: LocalStorage
     struct_ops: StructOps
+    progs: Progs
     batch: dict[str, frozenset[str]]
     sizes: dict[str, int]
     patch: int | None = None
@@ -184,11 +202,15 @@ class Profile:
 
     def precharges(self, family: str) -> bool:
         """Tell whether ``family`` is held against RLIMIT_MEMLOCK."""
-        return family in self.accounting.precharged
+        known = self.accounting
+        if family in known.families:
+            return family in known.precharged
+        return known.memlock == "charged"
 
     def accounts(self, site: str) -> bool:
         """Tell whether allocations at ``site`` carry __GFP_ACCOUNT."""
-        return site in self.accounting.accounted
+        known = self.accounting
+        return (site if site in known.sites else "area") in known.accounted
 
 
 _TABLES: dict[str, type[Any]] = {
@@ -199,6 +221,7 @@ _TABLES: dict[str, type[Any]] = {
     "hashtab": Hashtab,
     "net": Net,
     "local_storage": LocalStorage,
+    "progs": Progs,
 }
 _OTHER_TABLES = ("batch", "sizeof", "struct_ops", "struct_ops_types", "struct_ops_members")
 _SCALARS = ("release", "verified", "memlock_default", "tag_digest", "map_types", "prog_types")
