@@ -7,6 +7,7 @@ import lzma
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Case:
         specs = [self.spec, *self.spec.get("objects", ())]
         specs += [spec["inner"] for spec in specs if "inner" in spec]
         words = self.spec.get("args", "").split()
-        typed = {after for word, after in zip(words, words[1:], strict=False) if word == "type"}
+        typed = {after for word, after in pairwise(words) if word == "type"}
         return typed | {spec["type"] for spec in specs if "type" in spec}
 
 

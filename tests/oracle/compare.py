@@ -81,7 +81,7 @@ def flatten(result: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def comparable(case: Case) -> dict[str, Any]:
     """Return the measured fields to compare, without the process's own memory."""
-    want = flatten(normal(case.result))
+    want = flatten(normal(case.result, case.spec))
     dropped = set(case.unstable)
     for name in [*want, *case.unstable]:
         group, dot, field = name.rpartition(".")
@@ -101,7 +101,7 @@ def comparable(case: Case) -> dict[str, Any]:
 
 def verdicts(case: Case, result: dict[str, Any]) -> list[Verdict]:
     """Compare every stable field of ``case`` with ``result``."""
-    got = flatten(normal(result))
+    got = flatten(normal(result, case.spec))
     found = []
     for field, want in comparable(case).items():
         have = got.get(field, ABSENT)

@@ -18,13 +18,17 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-ID_PLACES = (
-    r"^(?P<id>\d+)(?=: )",
-    r'(?<=[{\s]"id":)\s*(?P<id>\d+)',
-    r"(?<= map_ids )(?P<id>[\d,]+)",
-    r'(?<="map_ids":)\s*\[(?P<id>[\d,\s]+)\]',
-    r"(?<=\bbtf_id )(?P<id>\d+)",
-    r'(?<="btf_id":)\s*(?P<id>\d+)',
+# Where ids stand, and of what kind they are ("" is what the command is about: map or prog).
+ID_PLACES = tuple(
+    (re.compile(pattern, re.M), kind)
+    for pattern, kind in (
+        (r"^\d+(?=: )", ""),
+        (r'(?<=[{\s]"id":)\s*\d+', ""),
+        (r"(?<= map_ids )[\d,]+", "map"),
+        (r'(?<="map_ids":)\s*\[[\d,\s]+\]', "map"),
+        (r"(?<=\bbtf_id )\d+", "btf"),
+        (r'(?<="btf_id":)\s*\d+', "btf"),
+    )
 )
 
 MASKS = tuple(
@@ -50,30 +54,32 @@ MASKS = tuple(
 HASH_ROWS = re.compile(r"(?:^key: .*  value: .*\n)+", re.M)
 
 
-def normal(result: dict[str, Any]) -> dict[str, Any]:
+def normal(result: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
     """Return status and output of a bpftool case, with ``ids`` of its objects masked."""
     if "rc" not in result:
         return result
-    mask_ids = _id_masker(result["ids"])
+    about = "prog" if "prog" in spec["args"].split() else "map"
+    names = {
+        ("prog" if made.get("isprog") else "map", str(number)): f"<object {place}>"
+        for place, (made, number) in enumerate(zip(spec["objects"], result["ids"], strict=False))
+    }
+
+    def mask_ids(kind: str) -> Callable[[re.Match[str]], str]:
+        def mask(found: re.Match[str]) -> str:
+            ids = [(kind, number) for number in re.findall(r"\d+", found[0])]
+            return ",".join(names.setdefault(each, f"<{kind} {len(names)}>") for each in ids)
+
+        return mask
+
     flat = {"rc": result["rc"], "objects": len(result["ids"])}
     for stream in ("stdout", "stderr"):
         text = result[stream]
-        for place in ID_PLACES:
-            text = re.sub(place, mask_ids, text, flags=re.M)
+        for place, kind in ID_PLACES:
+            text = place.sub(mask_ids(kind or about), text)
         for pattern, mask in MASKS:
             text = pattern.sub(mask, text)
         flat[stream] = HASH_ROWS.sub(lambda rows: _sorted_lines(rows[0]), text)
     return flat
-
-
-def _id_masker(ids: list[int]) -> Callable[[re.Match[str]], str]:
-    names = {str(number): f"<object {place}>" for place, number in enumerate(ids)}
-
-    def mask(found: re.Match[str]) -> str:
-        each = [names.setdefault(one, f"<id {len(names)}>") for one in re.findall(r"\d+", found[0])]
-        return ",".join(each)
-
-    return mask
 
 
 def _sorted_lines(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from bpfctl.errors import KernelError, TaskKilled
 from bpfctl.libbpf.bpf import Bpf

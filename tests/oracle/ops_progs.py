@@ -38,19 +38,20 @@ def load_attr(bpf: Bpf, lab: Lab, spec: Spec) -> uapi.ProgLoadAttr:
 
 
 def prog(lab: Lab, spec: Spec) -> Result:
-    """BPF_PROG_LOAD, after the same program was loaded and freed once."""
+    """BPF_PROG_LOAD.
+
+    Real kernels were measured at the second load, which leaves out what is made once (kallsyms,
+    the JIT's packs); the simulated one makes nothing once.
+    """
     lab = lab.with_jit(spec["jit"])
     group = lab.new_group()
     with lab.worker() as bpf:
         attr = load_attr(bpf, lab, spec)
         lab.move(bpf, group)
         try:
-            bpf.close(bpf.prog_load(attr))
-            before = lab.counters(group)
             fd = bpf.prog_load(attr)
         except KernelError as exc:
             return {**failed(exc), "after_close": left(lab, group)}
-        assert not any(before.values()), "the first load left a charge behind"
         info = bpf.obj_info(fd)
         assert isinstance(info, uapi.ProgInfo)
         result = {
