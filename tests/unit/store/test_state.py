@@ -13,7 +13,7 @@ import pytest
 from bpfctl.errors import CommandError, E, KernelError, StateError, TaskKilled
 from bpfctl.kernel.records import Counter, Setting, Task
 from bpfctl.store import migrations, state
-from bpfctl.store.path import state_path
+from bpfctl.store.path import default_path, state_path
 from bpfctl.store.schema import APPLICATION_ID
 from bpfctl.store.sqlite import SqlStorage
 from bpfctl.store.state import create_state, open_storage, reset_state
@@ -287,7 +287,12 @@ def test_which_file(monkeypatch, tmp_path):
     monkeypatch.delenv("BPFCTL_STATE")
     assert state_path(None, "toml") == "toml"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    default = state_path()
-    assert default.endswith("state.db")
-    if sys.platform == "linux":
-        assert default == str(tmp_path / "bpfctl" / "state.db")
+    assert state_path().endswith("state.db")
+
+
+@pytest.mark.parametrize("base", ["", "/somewhere"], ids=["unset", "set"])
+def test_default_path_is_that_of_platformdirs(monkeypatch, base):
+    from platformdirs import user_state_dir
+
+    monkeypatch.setenv("XDG_STATE_HOME", base)
+    assert default_path() == os.path.join(user_state_dir("bpfctl", appauthor=False), "state.db")
