@@ -43,6 +43,7 @@ class E:
     RANGE = 34
     NAMETOOLONG = 36
     NOTEMPTY = 39
+    PROTO = 71
     OVERFLOW = 75
     NOTSOCK = 88
     OPNOTSUPP = 95
@@ -74,6 +75,7 @@ _TABLE = {
     34: ("ERANGE", "Numerical result out of range"),
     36: ("ENAMETOOLONG", "File name too long"),
     39: ("ENOTEMPTY", "Directory not empty"),
+    71: ("EPROTO", "Protocol error"),
     75: ("EOVERFLOW", "Value too large for defined data type"),
     88: ("ENOTSOCK", "Socket operation on non-socket"),
     95: ("EOPNOTSUPP", "Operation not supported"),

@@ -110,6 +110,12 @@ BPF_F_TOKEN_FD = 0x10000
 BPF_F_SEGV_ON_FAULT = 0x20000
 BPF_F_NO_USER_CONV = 0x40000
 
+# prog_flags of BPF_PROG_LOAD
+BPF_F_STRICT_ALIGNMENT = 0x1
+BPF_F_ANY_ALIGNMENT = 0x2
+BPF_F_SLEEPABLE = 0x10
+BPF_F_XDP_HAS_FRAGS = 0x20
+
 # flags of an update
 BPF_ANY = 0
 BPF_NOEXIST = 1
@@ -228,7 +234,11 @@ class FdAttr:
 
 @dataclass(slots=True)
 class ProgLoadAttr:
-    """BPF_PROG_LOAD. ``insns`` is 8 bytes an instruction; records as in .BTF.ext."""
+    """BPF_PROG_LOAD. ``insns`` is 8 bytes an instruction; records as in .BTF.ext.
+
+    ``fd_array`` None is the NULL pointer. ``attach_btf_id`` is a type of the kernel's own BTF,
+    which the simulator does not have: any id does.
+    """
 
     prog_type: int = 0
     insns: bytes = b""
@@ -239,6 +249,8 @@ class ProgLoadAttr:
     prog_btf_fd: int = 0
     func_info_cnt: int = 0
     line_info_cnt: int = 0
+    attach_btf_id: int = 0
+    fd_array: tuple[int, ...] | None = None
 
 
 @dataclass(slots=True)

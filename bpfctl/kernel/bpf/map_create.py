@@ -96,7 +96,7 @@ def _precharge(kernel: Kernel, task: Task, new: MapType) -> None:
     new.rec.memlock_pages = pages
 
 
-def _check_name(name: bytes) -> None:
+def check_name(name: bytes) -> None:
     """Refuse names with odd characters, or of 16 bytes and more (bpf_obj_name_cpy)."""
     if len(name) >= BPF_OBJ_NAME_LEN or any(byte not in _NAME_BYTES for byte in name):
         raise KernelError(E.INVAL, f"name {name!r}")
@@ -119,7 +119,7 @@ def map_create(kernel: Kernel, task: Task, attr: MapCreateAttr) -> int:
     try:
         _precharge(kernel, task, new)
         new.alloc()
-        _check_name(attr.map_name.split(b"\0")[0])
+        check_name(attr.map_name.split(b"\0")[0])
         btf.attach_to_map(kernel, task, new, attr)
     except BaseException:
         new.free()
