@@ -12,6 +12,8 @@ from bpfctl.errors import KernelError, errno_name
 from bpfctl.kernel import task as caps
 from bpfctl.kernel.config import Config
 from bpfctl.kernel.kernel import Kernel
+from bpfctl.kernel.mm.alloc import Mem
+from bpfctl.kernel.mm.gfp import GFP_ACCOUNT, GFP_KERNEL
 from bpfctl.kernel.records import File, Memcg, Objcg, Task
 from bpfctl.kernel.storage import MemoryStorage
 from bpfctl.libbpf.bpf import Bpf
@@ -21,6 +23,7 @@ from oracle.making import blob_of, map_attr
 
 MEMORY = 6 << 30
 INFINITY = (1 << 64) - 1
+ACCOUNTED = GFP_KERNEL | GFP_ACCOUNT
 FIRST_UID = 1000
 
 # Who does it: (an ordinary uid?, capabilities); see "mode" in the data's README.
@@ -33,9 +36,12 @@ MODES: dict[int, tuple[bool, int]] = {
     5: (True, caps.ALL_CAPS & ~(caps.CAP_SYS_RESOURCE | caps.CAP_IPC_LOCK)),
 }
 
-# Memory of the cgroup structures that a new group's parent pays for: bytes of slab, and bytes of
-# per-CPU memory on each CPU (measured: `parent_before` of the `who` cases).
-GROUP_STRUCTS: dict[str, tuple[int, int]] = {"6.1": (0, 1752), "6.12": (3088, 1520)}
+# Structures of a new group that its parent pays for, in bytes: slab objects, and per-CPU memory on
+# each CPU (measured: `parent_before` of the `who` cases).
+GROUP_STRUCTS: dict[str, tuple[tuple[int, ...], int]] = {
+    "6.1": ((), 1752),
+    "6.12": ((2048, 1024), 1520),
+}
 
 # What keys and values stand for -> kind and facts of a simulated object.
 OBJECTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -100,12 +106,27 @@ class Lab:
     # --- groups ----------------------------------------------------------
 
     def new_group(self, parent: str = "") -> str:
-        """Make a group and return its path."""
+        """Make a group and return its path. Its parent, if not the root, pays for it.
+
+        The group's own charges then take the place of the parent's object stock.
+        """
         self._next_group += 1
         path = f"{parent}/g{self._next_group}"
-        self.kernel.memcg.create(path)
+        made = self.kernel.memcg.create(path)
         self._groups.append(path)
+        slab, percpu = GROUP_STRUCTS.get(self.release, ((), 0))
+        if parent and percpu:
+            mem = self._struct_mem(made)
+            for size in slab:
+                mem.kmalloc(f"slab{size}", size, ACCOUNTED)
+            mem.alloc_percpu("percpu", percpu, ACCOUNTED)
+            self.kernel.memcg.charger.drain(made.parent)
         return path
+
+    def _struct_mem(self, group: Memcg) -> Mem:
+        """Return the allocators of a group's structures, paid for by its parent."""
+        parent = self.kernel.memcg.get(group.parent)
+        return Mem(self.kernel.mm, "memcg", group.id, parent.objcg)
 
     def tidy(self) -> None:
         """Remove the groups of a case that has ended."""
@@ -116,7 +137,9 @@ class Lab:
 
     def remove(self, path: str) -> None:
         """Remove a group (rmdir)."""
+        mem = self._struct_mem(self.group(path))
         self.kernel.memcg.remove(path)
+        mem.free_all()
         self._groups.remove(path)
 
     def group(self, path: str) -> Memcg:
@@ -148,17 +171,6 @@ class Lab:
     def limit(self, path: str, nbytes: int) -> None:
         """Write memory.max."""
         self.kernel.set_memory_knob(path, "max", nbytes)
-
-    def struct_bytes(self) -> dict[str, int]:
-        """Return what the parent pays for one child group's structures."""
-        slab, percpu = GROUP_STRUCTS.get(self.release, (0, 0))
-        percpu_bytes = percpu * self.cpus + percpu // 4 * 8
-        return {"slab_unreclaimable": slab, "slab": slab, "percpu": percpu_bytes}
-
-    def struct_pages(self, children: int) -> int:
-        """Return these structures of ``children`` groups, as page counters see them (bytes)."""
-        each = self.struct_bytes()
-        return -(-children * (each["slab"] + each["percpu"]) // PAGE) * PAGE
 
     # --- tasks -----------------------------------------------------------
 

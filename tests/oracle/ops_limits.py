@@ -126,8 +126,7 @@ def mm(lab: Lab, spec: Spec) -> Result:
         if not spec.get("nolim"):
             lab.limit(group, base + spec["lim"])
         if "plim" in spec:
-            # The structures of the child group take part of what the parent may use.
-            lab.limit(parent, base + spec["plim"] - lab.struct_pages(1))
+            lab.limit(parent, base + spec["plim"])
         result: Result = {"current_before": before["current"], "done": 0, "killed": False}
         try:
             for number in range(most):
@@ -143,7 +142,7 @@ def mm(lab: Lab, spec: Spec) -> Result:
         if not result["killed"]:
             result["delta"] = changed(before, after)
         if "plim" in spec:
-            result["parent_current_after"] = lab.counters(parent)["current"] + lab.struct_pages(1)
+            result["parent_current_after"] = lab.counters(parent)["current"]
         for name, path in (("events", group), ("parent_events", parent)):
             result[name] = lab.events(path)
             result[f"{name}_local"] = lab.events(path, local=True)

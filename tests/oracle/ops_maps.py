@@ -145,13 +145,12 @@ def who(lab: Lab, spec: Spec) -> Result:
         prep = lab.prepare(bpf, spec)
         elements = Elements(lab, bpf, spec, prep, n + n2)
         lab.move(bpf, a)
-        groups = _Groups(lab, parent)
         before = lab.counters(parent)
         try:
             fd = lab.create(bpf, spec, prep)
         except KernelError as exc:
             return failed(exc)
-        result: Result = {"ok": True, "parent_before": groups.absolute(2, before)}
+        result: Result = {"ok": True, "parent_before": before}
         result["creator_create"] = lab.counters(a)
         result["parent_create"] = changed(before, lab.counters(parent))
         lab.move(bpf, b)
@@ -159,10 +158,10 @@ def who(lab: Lab, spec: Spec) -> Result:
         result.update(noted("updated", attempts(elements.updates(fd, 0, n)), "update_errno"))
         result["creator_update"] = changed(state[0], lab.counters(a))
         result["updater_update"] = changed(state[1], lab.counters(b))
-        result["parent_before_rmdir"] = groups.absolute(2)
-        result["rmdir_creator"] = groups.remove(a)
-        result["parent_after_rmdir"] = groups.absolute(1)
-        result["nr_dying_descendants"] = groups.children() - 1
+        result["parent_before_rmdir"] = lab.counters(parent)
+        result["rmdir_creator"] = removed(lab, a)
+        result["parent_after_rmdir"] = lab.counters(parent)
+        result["nr_dying_descendants"] = nr_children(lab, parent) - 1
         if n2:
             state = lab.counters(parent), lab.counters(b)
             result.update(noted("updated2", attempts(elements.updates(fd, n, n2)), "update2_errno"))
@@ -170,35 +169,19 @@ def who(lab: Lab, spec: Spec) -> Result:
             result["updater_update2"] = changed(state[1], lab.counters(b))
         bpf.close(fd)
         elements.close()
-        result["parent_after_close"] = groups.absolute(1)
+        result["parent_after_close"] = lab.counters(parent)
         return result
 
 
-class _Groups:
-    """The parent of two groups, and the memory of their structures that it pays for."""
+def removed(lab: Lab, path: str) -> str:
+    """Remove a group and return "ok" or an errno."""
+    try:
+        lab.remove(path)
+    except KernelError as exc:
+        return name_of(exc)
+    return "ok"
 
-    def __init__(self, lab: Lab, parent: str) -> None:
-        self.lab = lab
-        self.parent = parent
 
-    def absolute(self, children: int, counters: dict[str, int] | None = None) -> dict[str, int]:
-        """Return the parent's counters with the structures of ``children`` groups."""
-        now = dict(counters or self.lab.counters(self.parent))
-        for _ in range(children):
-            for name, nbytes in self.lab.struct_bytes().items():
-                now[name] += nbytes
-        whole = self.lab.struct_pages(children)
-        now["kernel"] += whole
-        now["current"] += whole
-        return now
-
-    def remove(self, path: str) -> str:
-        try:
-            self.lab.remove(path)
-        except KernelError as exc:
-            return name_of(exc)
-        return "ok"
-
-    def children(self) -> int:
-        memcg = self.lab.kernel.memcg
-        return sum(1 for _ in memcg.children(self.lab.group(self.parent).id))
+def nr_children(lab: Lab, path: str) -> int:
+    memcg = lab.kernel.memcg
+    return sum(1 for _ in memcg.children(lab.group(path).id))
