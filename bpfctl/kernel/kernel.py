@@ -6,9 +6,9 @@ Programs reach it through :meth:`Kernel.bpf` (bpf(2)), :attr:`Kernel.memcg` (cgr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from bpfctl import plugins
 from bpfctl.errors import E, KernelError, TaskKilled
@@ -23,6 +23,7 @@ from bpfctl.kernel.fs import FileTable
 from bpfctl.kernel.mm.alloc import Allocators
 from bpfctl.kernel.mm.charge import OomKill
 from bpfctl.kernel.mm.memcg import ROOT_ID, MemcgTree
+from bpfctl.kernel.mm.mmap import Mappings
 from bpfctl.kernel.mm.rlimit import MemlockAccount
 from bpfctl.kernel.objects import SimObjects
 from bpfctl.kernel.records import File, Memcg, Setting, Task, User
@@ -37,6 +38,8 @@ from bpfctl.kernel.task import (
     rlimit_value,
 )
 from bpfctl.uapi import Cmd
+
+T = TypeVar("T")
 
 INIT_PID = 1
 FIRST_TRANSIENT_PID = 1 << 22  # above what kernel.pid_max allows, so never kept
@@ -69,6 +72,7 @@ class Kernel:
         self.maps: Maps = Maps(self)
         self.btfs: Btfs = Btfs(storage)
         self.progs: Progs = Progs(self)
+        self.mappings: Mappings = Mappings(self)
         self.objects = SimObjects(self)
         self._pids = Ids(storage, "pid", self.tasks)  # type: ignore[arg-type]
         self.current: Task | None = None
@@ -82,7 +86,9 @@ class Kernel:
         kernel.memcg.boot()
         kernel.mm.boot()
         kernel.bpffs.boot()
-        for ids in (kernel.maps.ids, kernel.btfs.ids, kernel.progs.ids, kernel._pids):
+        for ids in (
+            kernel.maps.ids, kernel.btfs.ids, kernel.progs.ids, kernel.mappings.ids, kernel._pids
+        ):
             ids.boot()
         kernel.objects.boot()
         kernel.spawn("init")
@@ -105,12 +111,19 @@ class Kernel:
         :raises KernelError: the errno of the call.
         :raises TaskKilled: the OOM killer took the caller.
         """
-        task = self.task(pid)
-        previous, self.current = self.current, task
-        try:
+
+        def command(task: Task) -> Any:
             if self.profile.checks.unprivileged == "dispatch":
                 self.check_unprivileged(task)
             return COMMANDS[cmd](self, task, attr)
+
+        return self._run(pid, command)
+
+    def _run(self, pid: int, call: Callable[[Task], T]) -> T:
+        task = self.task(pid)
+        previous, self.current = self.current, task
+        try:
+            return call(task)
         except OomKill as kill:
             hint = self._refusal_hint()
             self.exit_task(pid)
@@ -140,6 +153,48 @@ class Kernel:
             return map_lookup_each(self, self.current, fd, keys, from_prog)
         finally:
             self.current = previous
+
+    # --- mmap(2) ---------------------------------------------------------
+
+    def mmap(
+        self,
+        pid: int,
+        fd: int,
+        offset: int,
+        length: int,
+        writable: bool,
+        shared: bool = True,
+        addr: int = 0,
+    ) -> int:
+        """Map part of a map into task ``pid`` and return the mapping's id.
+
+        See :meth:`bpfctl.kernel.mm.mmap.Mappings.mmap` for the errors.
+
+        :raises TaskKilled: the OOM killer took the caller.
+        """
+        return self._run(
+            pid,
+            lambda task: self.mappings.mmap(task, fd, offset, length, writable, shared, addr),
+        )
+
+    def munmap(self, pid: int, mapping: int) -> None:
+        """munmap(2) of a whole mapping.
+
+        :raises KernelError: EINVAL.
+        """
+        self.mappings.munmap(pid, mapping)
+
+    def mem_read(self, pid: int, mapping: int, at: int, size: int) -> bytes:
+        """Read ``size`` bytes at ``at`` of a mapping, as the process would.
+
+        :raises KernelError: EFAULT where it would get SIGSEGV.
+        :raises TaskKilled: the OOM killer took it while the page was made.
+        """
+        return self._run(pid, lambda task: self.mappings.read(pid, mapping, at, size))
+
+    def mem_write(self, pid: int, mapping: int, at: int, content: bytes) -> None:
+        """Write to a mapping, as the process would; errors as in :meth:`mem_read`."""
+        self._run(pid, lambda task: self.mappings.write(pid, mapping, at, content))
 
     def _refusal_hint(self) -> str:
         refusal = self.memcg.charger.refusal
@@ -318,10 +373,12 @@ class Kernel:
         for file in self.files.of_task(pid):
             self.take_object(file.obj_kind, file.obj_id)
             self.files.share(file, child)
+        self.mappings.fork(pid, child)
         return child
 
     def exit_task(self, pid: int) -> None:
-        """End a task: its descriptors close."""
+        """End a task: its mappings go and its descriptors close."""
+        self.mappings.drop_task(pid)
         for file in self.files.of_task(pid):
             self._close(file)
         task = self.tasks.get(pid)
@@ -393,8 +450,12 @@ class Kernel:
 
     # --- observers -------------------------------------------------------
 
-    def watch(self) -> None:
-        """Pass charges on to the observer plugins that are loaded."""
+    def watch(self, observers: list[str]) -> None:
+        """Load observer plugins and tell them of everything from now on.
+
+        :raises PluginError: one cannot be found or is broken.
+        """
+        plugins.load_observers(observers)
         self.mm.observe = self._charged
 
     def _charged(self, path: str, nbytes: int, kind: str, owner: int, gfp: int) -> None:

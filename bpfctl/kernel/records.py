@@ -84,6 +84,7 @@ class Memcg:
     peak_pages: int = 0
     slab_reclaimable: int = 0
     slab_unreclaimable: int = 0
+    pagetables: int = 0
     percpu: int = 0
     vmalloc: int = 0
     sock: int = 0
@@ -216,6 +217,27 @@ class Pin:
 
 
 @dataclass(slots=True)
+class Mapping:
+    """struct vm_area_struct: part of a map that a task has mapped.
+
+    ``start`` is the address, ``offset`` where in the map's mappable memory it begins; ``objcg``
+    pays for it; ``priv["tables"]`` numbers the page tables that lead to it.
+    """
+
+    KEYS: ClassVar[int] = 1
+    INDEX: ClassVar[tuple[str, ...]] = ("pid",)
+    id: int
+    pid: int = 0
+    map_id: int = 0
+    start: int = 0
+    offset: int = 0
+    length: int = 0
+    writable: int = 0
+    objcg: int = 0
+    priv: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class SimObject:
     """Something of the rest of the kernel that maps refer to: socket, inode, net device, ...
 
@@ -280,5 +302,6 @@ RECORDS = (
     BtfRecord,
     Pin,
     SimObject,
+    Mapping,
     LruNode,
 )

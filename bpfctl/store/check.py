@@ -15,6 +15,7 @@ from bpfctl.kernel.records import (
     BtfRecord,
     Counter,
     File,
+    Mapping,
     MapRecord,
     Memcg,
     Objcg,
@@ -33,8 +34,10 @@ from bpfctl.store.sqlite import SqlStorage
 R = TypeVar("R")
 Ref = tuple[str, int]
 
-STATS = ("slab_reclaimable", "slab_unreclaimable", "percpu", "vmalloc", "sock")
-ALLOCATORS = ("kmalloc", "kmalloc_large", "kmem_cache", "vmalloc", "percpu", "page")
+STATS = ("slab_reclaimable", "slab_unreclaimable", "pagetables", "percpu", "vmalloc", "sock")
+ALLOCATORS = (
+    "kmalloc", "kmalloc_large", "kmem_cache", "vmalloc", "percpu", "page", "pagetable",
+)
 # What files and pins may refer to, beside simulated objects.
 _KINDS: dict[str, type[Any]] = {"map": MapRecord, "prog": ProgRecord, "btf": BtfRecord}
 
@@ -216,7 +219,7 @@ def _check_owners(view: _View) -> Iterator[str]:
     tasks, maps = view.ids(Task), view.ids(MapRecord)
     progs, objcgs = view.ids(ProgRecord), view.ids(Objcg)
     files = view.ids(File)
-    known = {"map": maps, "prog": progs}
+    known = {"map": maps, "prog": progs, "mapping": view.ids(Mapping)}
     for alloc in view.rows(Alloc):
         if alloc.owner_kind == "file":
             missing = divmod(alloc.owner_id, 1 << 20) not in files
@@ -229,6 +232,11 @@ def _check_owners(view: _View) -> Iterator[str]:
             yield f"descriptor {file.fd} of task {file.pid}: there is no such task"
         if file.objcg and file.objcg not in objcgs:
             yield f"descriptor {file.fd} of task {file.pid}: no objcg {file.objcg}"
+    for mapping in view.rows(Mapping):
+        if mapping.pid not in tasks:
+            yield f"mapping {mapping.id}: there is no task {mapping.pid}"
+        if mapping.objcg and mapping.objcg not in objcgs:
+            yield f"mapping {mapping.id}: no objcg {mapping.objcg}"
     for table in ("elem", "lru_node"):
         for (mapid,) in view.conn.execute(f'SELECT DISTINCT "map" FROM "{table}"'):
             if mapid not in maps:
@@ -254,6 +262,10 @@ def _check_references(view: _View) -> Iterator[str]:
     for pin in view.rows(Pin):
         if pin.kind not in ("dir", "mount"):
             users[_ref(pin.kind, pin.obj_id)] += 1
+    writers: Tally[int] = Tally()
+    for mapping in view.rows(Mapping):
+        users["map", mapping.map_id] += 1
+        writers[mapping.map_id] += mapping.writable
     for prog in view.rows(ProgRecord):
         words = prog.map_ids.split(",") if prog.map_ids else []
         odd = [word for word in words if not (word.isascii() and word.isdecimal())]
@@ -264,6 +276,11 @@ def _check_references(view: _View) -> Iterator[str]:
         holders["btf", prog.btf_id] += bool(prog.btf_id)
     for found in view.rows(MapRecord):
         holders["btf", found.btf_id] += bool(found.btf_id)
+        if found.mappings != writers[found.id]:
+            yield (
+                f"map {found.id}: counts {found.mappings} writable mappings, "
+                f"there are {writers[found.id]}"
+            )
     holders.update(held_by_elements(view.conn))
     yield from _compare_counts(view, users, holders)
 

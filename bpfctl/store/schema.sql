@@ -56,6 +56,7 @@ CREATE TABLE "memcg" (
   "peak_pages" INTEGER NOT NULL,
   "slab_reclaimable" INTEGER NOT NULL,
   "slab_unreclaimable" INTEGER NOT NULL,
+  "pagetables" INTEGER NOT NULL,
   "percpu" INTEGER NOT NULL,
   "vmalloc" INTEGER NOT NULL,
   "sock" INTEGER NOT NULL,
@@ -168,6 +169,21 @@ CREATE TABLE "sim_object" (
   "priv" TEXT NOT NULL,
   PRIMARY KEY ("id")
 ) STRICT;
+
+CREATE TABLE "mapping" (
+  "id" INTEGER NOT NULL,
+  "pid" INTEGER NOT NULL,
+  "map_id" INTEGER NOT NULL,
+  "start" INTEGER NOT NULL,
+  "offset" INTEGER NOT NULL,
+  "length" INTEGER NOT NULL,
+  "writable" INTEGER NOT NULL,
+  "objcg" INTEGER NOT NULL,
+  "priv" TEXT NOT NULL,
+  PRIMARY KEY ("id")
+) STRICT;
+
+CREATE INDEX "mapping_by_pid" ON "mapping" ("pid");
 
 CREATE TABLE "lru_node" (
   "map" INTEGER NOT NULL,

@@ -203,6 +203,35 @@ class Array(ValueArray):
         if offset + length > self.page_align(self.rec.max_entries * self.elem_size):
             raise KernelError(E.INVAL, "beyond the data")
 
+    def mapped_read(self, offset: int, size: int) -> bytes:
+        """Return bytes of the elements; padding behind values and the last one reads as zeros."""
+        first = offset // self.elem_size
+        area = b"".join(
+            [
+                self._element(index).ljust(self.elem_size, b"\0")
+                for index in range(first, -(-(offset + size) // self.elem_size))
+            ]
+        )
+        start = offset - first * self.elem_size
+        return area[start : start + size]
+
+    def _element(self, index: int) -> bytes:
+        cell = self.cells.get(index.to_bytes(4, "little"))
+        return self.zeros() if cell is None else cell[0]
+
+    def mapped_write(self, offset: int, content: bytes) -> None:
+        """Store into the elements; what falls on padding is not kept."""
+        done = 0
+        while done < len(content):
+            index, start = divmod(offset + done, self.elem_size)
+            piece = content[done : done + self.elem_size - start]
+            done += len(piece)
+            kept = piece[: max(self.rec.value_size - start, 0)]
+            if kept and index < self.rec.max_entries:
+                old = self._element(index)
+                new = old[:start] + kept + old[start + len(kept) :]
+                self.cells.put(index.to_bytes(4, "little"), new, index)
+
     def meta_equal(self, template: MapRecord) -> bool:
         same_size = self.rec.max_entries == template.max_entries
         return super().meta_equal(template) and bool(

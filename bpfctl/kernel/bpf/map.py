@@ -66,6 +66,8 @@ class MapType(ABC):
     fd_values: ClassVar[bool] = False
     """Values are descriptors in and ids out, 4 bytes."""
     mmapable: ClassVar[bool] = False
+    faults: ClassVar[bool] = False
+    """Pages of a mapping appear when they are touched, not when they are mapped."""
     inner_allowed: ClassVar[bool] = True
     """May be the inner map of a map-in-map."""
     is_map_in_map: ClassVar[bool] = False
@@ -159,6 +161,21 @@ class MapType(ABC):
 
     def mmap(self, offset: int, length: int, writable: bool) -> None:
         """Check a shared mapping of ``length`` bytes at ``offset``."""
+        raise KernelError(E.NOTSUPP)
+
+    def get_unmapped_area(self, addr: int, free: int, length: int, offset: int) -> int:
+        """Return the address to map at: ``addr`` if asked for (not 0), else ``free`` or above."""
+        return addr or free
+
+    def mapped(self, start: int, length: int) -> None:
+        """Told that a task mapped ``length`` bytes at address ``start``."""
+
+    def mapped_read(self, offset: int, size: int) -> bytes:
+        """Return what a process reads through a mapping; ``offset`` as in :meth:`mmap`."""
+        raise KernelError(E.NOTSUPP)
+
+    def mapped_write(self, offset: int, content: bytes) -> None:
+        """Store what a process writes through a mapping."""
         raise KernelError(E.NOTSUPP)
 
     def check_btf(self, key_type: Any, value_type: Any) -> None:

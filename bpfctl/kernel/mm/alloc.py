@@ -21,7 +21,7 @@ from bpfctl.kernel.mm.gfp import (
     reclaim,
 )
 from bpfctl.kernel.mm.memcg import MemcgTree
-from bpfctl.kernel.mm.page import PAGE_ALLOC_COSTLY_ORDER, page_footprint
+from bpfctl.kernel.mm.page import PAGE_ALLOC_COSTLY_ORDER, page_footprint, pagetable_footprint
 from bpfctl.kernel.mm.percpu import PCPU_MIN_UNIT_SIZE, percpu_footprint
 from bpfctl.kernel.mm.slab import KMALLOC_MAX_SIZE, cache_footprint, kmalloc_footprint
 from bpfctl.kernel.mm.vmalloc import vmalloc_footprint
@@ -121,6 +121,10 @@ class Mem:
         """Allocate single pages in a loop."""
         self._obtain(label, self.mm.page_size, page_footprint(1, self.mm.page_size), gfp, nr_pages)
 
+    def alloc_pagetables(self, label: str, nr: int, gfp: int) -> None:
+        """Allocate page tables of a process (pte_alloc_one)."""
+        self._obtain(label, self.mm.page_size, pagetable_footprint(self.mm.page_size), gfp, nr)
+
     def area_alloc(self, label: str, size: int, account: int = GFP_ACCOUNT) -> None:
         """Allocate zeroed map storage (bpf_map_area_alloc).
 
@@ -201,6 +205,8 @@ class Mem:
             return percpu_footprint(size, self.mm.cpus)
         if alloc.allocator == "page":
             return page_footprint(1, page_size)
+        if alloc.allocator == "pagetable":
+            return pagetable_footprint(page_size)
         return cache_footprint(size, alloc.label == "dentry")
 
     def free(self, label: str, nr: int = 1, objcg: int | None = None) -> None:

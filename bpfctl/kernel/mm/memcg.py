@@ -183,6 +183,7 @@ class MemcgTree:
             "slab_reclaimable": memcg.slab_reclaimable,
             "slab_unreclaimable": memcg.slab_unreclaimable,
             "slab": memcg.slab_reclaimable + memcg.slab_unreclaimable,
+            "pagetables": memcg.pagetables,
             "percpu": memcg.percpu,
             "vmalloc": memcg.vmalloc,
             "sock": memcg.sock,

@@ -21,3 +21,8 @@ def order_pages(size: int, page_size: int) -> int:
 def page_footprint(nr_pages: int, page_size: int) -> Footprint:
     """Cost of ``nr_pages`` single pages (ring buffers, arenas): in memory.stat:kernel only."""
     return Footprint("page", 0, nr_pages, "", nr_pages * page_size)
+
+
+def pagetable_footprint(page_size: int) -> Footprint:
+    """Cost of one page table of a process."""
+    return Footprint("pagetable", 0, 1, "pagetables", page_size)
