@@ -6,6 +6,7 @@ versions is dropped from both sides, and nothing else:
 - the program's name in usage texts and in the version: 7.1 prints argv[0];
 - version numbers and the list of build features; the recorded build has no skeletons, so it does
   not say which processes hold an object (``pids``);
+- a map type that 7.1 does not know yet is a number there;
 - in usage texts the lists of map types and of options, and the word for an offload device.
 
 Also free are ids, load times, and the order of the elements of a hash in a dump. An id of one of
@@ -17,6 +18,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+
+from bpfctl.uapi import MAP_TYPE_NUMBER, MAP_TYPES
 
 # Where ids stand, and of what kind they are ("" is what the command is about: map or prog).
 ID_PLACES = tuple(
@@ -51,6 +54,13 @@ MASKS = tuple(
     )
 )
 
+# A map type unknown to bpftool 7.1, plain and JSON.
+NEW_TYPES = (
+    (re.compile(r"(?<=: )type (\d+)(?=  )"), "{}"),
+    (re.compile(r'(?<="type":)(\s*)(\d+)(?=,)'), '{}"{}"'),
+)
+FIRST_NEW_TYPE = MAP_TYPE_NUMBER["cgrp_storage"]
+
 HASH_ROWS = re.compile(r"(?:^key: .*  value: .*\n)+", re.M)
 
 
@@ -78,8 +88,20 @@ def normal(result: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
             text = place.sub(mask_ids(kind or about), text)
         for pattern, mask in MASKS:
             text = pattern.sub(mask, text)
+        for pattern, shape in NEW_TYPES:
+            text = pattern.sub(_type_name(shape), text)
         flat[stream] = HASH_ROWS.sub(lambda rows: _sorted_lines(rows[0]), text)
     return flat
+
+
+def _type_name(shape: str) -> Callable[[re.Match[str]], str]:
+    def name(found: re.Match[str]) -> str:
+        *before, number = found.groups()
+        if FIRST_NEW_TYPE <= int(number) < len(MAP_TYPES):
+            return shape.format(*before, MAP_TYPES[int(number)])
+        return found[0]
+
+    return name
 
 
 def _sorted_lines(text: str) -> str:
