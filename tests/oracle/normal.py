@@ -81,7 +81,8 @@ def normal(result: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
 
         return mask
 
-    flat = {"rc": result["rc"], "objects": len(result["ids"])}
+    made = ["ok" if isinstance(number, int) else number for number in result["ids"]]
+    flat = {"rc": result["rc"], "objects": made}
     for stream in ("stdout", "stderr"):
         text = result[stream]
         for place, kind in ID_PLACES:

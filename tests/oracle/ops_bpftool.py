@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bpfctl.errors import KernelError
 from bpfctl.kernel.config import Config
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.store import open_kernel
 from bpfctl.store.state import boot_with, create_state
 from conftest import Cli
 from oracle.elements import Elements
-from oracle.lab import Lab
+from oracle.lab import Lab, name_of
 from oracle.ops_maps import Result, Spec, attempts
 from oracle.ops_progs import load_attr
 
@@ -29,10 +30,18 @@ def bpftool(lab: Lab, spec: Spec) -> Result:
     state = Path(_folder.name) / "state.db"
     shutil.copyfile(fresh_state(lab.kernel.config), state)
     ids = make_objects(state, spec["objects"]) if spec["objects"] else []
-    words = [str(ids[int(word[1:])]) if word[0] == "%" else word for word in spec["args"].split()]
+    words = [_with_id(word, ids) for word in spec["args"].split()]
     with without_settings():
         done = Cli()("--state", state, *words)
     return {"rc": done.status, "stdout": done.stdout, "stderr": done.stderr, "ids": ids}
+
+
+def _with_id(word: str, ids: list[int | str]) -> str:
+    """Return the id that ``%N`` stands for; 0 if the object could not be made."""
+    if not word.startswith("%"):
+        return word
+    made = ids[int(word[1:])]
+    return str(made if isinstance(made, int) else 0)
 
 
 def fresh_state(config: Config) -> Path:
@@ -59,13 +68,23 @@ def without_settings() -> Iterator[None]:
         os.environ.update(saved)
 
 
-def make_objects(state: Path, objects: list[dict[str, Any]]) -> list[int]:
-    """Make maps and programs that a long-lived process holds open; return their ids."""
+def make_objects(state: Path, objects: list[dict[str, Any]]) -> list[int | str]:
+    """Make maps and programs that a long-lived process holds open.
+
+    :return: their ids, or the errno of those that cannot be made.
+    """
     with open_kernel(str(state)) as kernel:
         lab = Lab(kernel)
         bpf = lab.spawn()
         kept: list[int] = []
-        return [_make(lab, bpf, spec, kept) for spec in objects]
+        return [_id_or_errno(lab, bpf, spec, kept) for spec in objects]
+
+
+def _id_or_errno(lab: Lab, bpf: Bpf, spec: Spec, kept: list[int]) -> int | str:
+    try:
+        return _make(lab, bpf, spec, kept)
+    except KernelError as exc:
+        return name_of(exc)
 
 
 def _make(lab: Lab, bpf: Bpf, spec: Spec, kept: list[int]) -> int:
