@@ -57,6 +57,7 @@ _FAMILIES = {
 BUILTIN: dict[str, str] = {
     name: f"bpfctl_maps.{module}" for module, names in _FAMILIES.items() for name in names
 }
+BUILTIN_OBSERVERS: dict[str, str] = {"charges": "bpfctl.observers.charges"}
 _THIRD_PARTY = 0x40000000
 
 
@@ -164,13 +165,15 @@ def _offered(module: str) -> dict[str, type[MapType]]:
 
 
 def load_observers(names: list[str]) -> None:
-    """Load observer plugins by entry-point name or module name.
+    """Load observer plugins by name or module name.
 
     :raises PluginError: not found or broken.
     """
-    entries = {ep.name: ep.value for ep in entry_points(OBSERVERS_GROUP)} if names else {}
     for name in names:
-        module = entries.get(name, name).partition(":")[0]
+        module = BUILTIN_OBSERVERS.get(name)
+        if module is None:
+            offered = {entry.name: entry.value for entry in entry_points(OBSERVERS_GROUP)}
+            module = offered.get(name, name).partition(":")[0]
         register(_load(name, module), module)
 
 

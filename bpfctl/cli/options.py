@@ -21,7 +21,7 @@ LONG = {
     "base-btf": "B",
 }
 # ours, long only, each with a value; bpftool's names and their abbreviations win
-OWN = ("state", "as", "uid", "caps", "cgroup", "memlock")
+OWN = ("state", "as", "uid", "caps", "cgroup", "memlock", "observe")
 _SWITCHES = "hVjpfmndLl"
 
 

@@ -46,6 +46,8 @@ def open_kernel(app: App, write: bool) -> Iterator[Kernel]:
 
     app.out.hold = write
     with store.open_kernel(app.settings.state, write=write) as kernel:
+        if app.settings.observe:
+            kernel.watch(app.settings.observe)
         yield kernel
 
 

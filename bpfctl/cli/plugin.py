@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 BUILT_IN = "bpfctl"
 
 
-@click.group(cls=WordGroup, invoke_without_command=True)
+LAZY = {
+    "check": "bpfctl.cli.plugin_check:check",
+    "new": "bpfctl.cli.plugin_new:new",
+}
+
+
+@click.group(cls=WordGroup, lazy=LAZY, invoke_without_command=True)
 @json_option
 @click.pass_context
 def plugin(ctx: click.Context) -> None:
@@ -56,6 +62,10 @@ def _listing() -> list[dict[str, Any]]:
     rows = [
         {"name": name, "kind": "map type", "module": module, "source": BUILT_IN, "state": "ok"}
         for name, module in plugins.BUILTIN.items()
+    ]
+    rows += [
+        {"name": name, "kind": "observer", "module": module, "source": BUILT_IN, "state": "ok"}
+        for name, module in plugins.BUILTIN_OBSERVERS.items()
     ]
     for name, entry in _third_party(plugins.MAP_TYPES_GROUP).items():
         state = "hidden by the built-in type" if name in plugins.BUILTIN else _state_of(name)

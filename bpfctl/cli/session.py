@@ -34,6 +34,8 @@ def as_task(settings: Settings, write: bool, comm: str = "bpfctl") -> Iterator[B
     from bpfctl.store import open_kernel
 
     with open_kernel(settings.state, write=write) as kernel:
+        if settings.observe:
+            kernel.watch(settings.observe)
         pid = _start(kernel, settings, comm)
         try:
             yield Bpf(kernel, pid)

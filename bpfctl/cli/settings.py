@@ -22,10 +22,11 @@ _UNLIMITED = ("unlimited", "infinity", "max", "-1")
 class Settings:
     """The settings of one command.
 
-    ``memlock`` is in bytes, RLIM_INFINITY for no limit; ``caps`` a mask. None means "not given".
+    ``memlock`` is in bytes, RLIM_INFINITY for no limit; ``caps`` a mask; ``observe`` names
+    observer plugins. None means "not given".
     """
 
-    __slots__ = ("as_pid", "caps", "cgroup", "memlock", "state", "uid")
+    __slots__ = ("as_pid", "caps", "cgroup", "memlock", "observe", "state", "uid")
 
     def __init__(self, given: dict[str, str]) -> None:
         lookup = _Lookup(given)
@@ -34,6 +35,7 @@ class Settings:
         self.uid = lookup.number("uid")
         self.caps = _caps(lookup.text("caps"))
         self.cgroup = lookup.text("cgroup")
+        self.observe = [word for word in (lookup.text("observe") or "").split(",") if word]
         memlock = lookup.text("memlock")
         self.memlock = None if memlock is None else parse_size(memlock, "memlock")
 
