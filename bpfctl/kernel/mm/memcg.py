@@ -144,13 +144,14 @@ class MemcgTree:
         return self.get(task.cgroup).objcg
 
     def pays(self, objcg_id: int) -> Objcg | None:
-        """Return the live objcg that a charge goes to; None once it climbed to the root."""
-        if not objcg_id:
-            return None
-        objcg = self.objcgs.get(objcg_id)
+        """Return the live objcg that a charge goes to; None once it climbed to the root.
+
+        For an objcg that was re-pointed that is the new cgroup's own (set_active_memcg()).
+        """
+        objcg = self.objcgs.get(objcg_id) if objcg_id else None
         if objcg is None or objcg.memcg == ROOT_ID:
             return None
-        return objcg
+        return self.objcgs.get(self.get(objcg.memcg).objcg)
 
     # --- files -----------------------------------------------------------
 
