@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bpfctl import uapi
 from bpfctl.errors import KernelError, errno_name
 from bpfctl.kernel import task as caps
 from bpfctl.kernel.config import Config
@@ -19,7 +20,7 @@ from bpfctl.kernel.storage import MemoryStorage
 from bpfctl.libbpf.bpf import Bpf
 from oracle.cases import boots
 from oracle.compare import PAGE
-from oracle.making import blob_of, map_attr
+from oracle.making import blob_of, map_attr, straight
 
 MEMORY = 6 << 30
 INFINITY = (1 << 64) - 1
@@ -92,8 +93,14 @@ class Lab:
 
     @classmethod
     def boot(cls, config: Config) -> Lab:
-        """Boot a machine whose state goes with the process."""
-        return cls(Kernel.boot(MemoryStorage(), config))
+        """Boot a machine whose state goes with the process.
+
+        The measured ones had loaded a program: then the kernel's own BTF has been read.
+        """
+        lab = cls(Kernel.boot(MemoryStorage(), config))
+        with lab.worker() as bpf:
+            bpf.prog_load(uapi.ProgLoadAttr(uapi.PROG_TYPE_NUMBER["socket_filter"], straight(2)))
+        return lab
 
     def with_jit(self, enable: int) -> Lab:
         """Return this machine, or one like it, with the sysctl bpf_jit_enable set."""
@@ -227,10 +234,10 @@ class Lab:
 
     def forget_objects(self) -> None:
         """Remove the objects that no descriptor holds."""
-        records = self.kernel.objects.records
-        for made in list(records.find()):
+        objects = self.kernel.objects
+        for made in list(objects.records.find()):
             if made.kind != "netdev" and not made.refcnt:
-                records.remove(made.id)
+                objects.remove(made.id)
 
     # --- maps ------------------------------------------------------------
 
