@@ -107,7 +107,10 @@ def run(kernel: Kernel, pid: int, name: str, request: Request, streams: Streams)
 def run_in_memory(machine: Machine, name: str, request: Request, streams: Streams) -> Outcome:
     """Run sample ``name`` on a machine of its own."""
     kernel, pid = machine.boot(name)
-    return run(kernel, pid, name, request, streams)
+    outcome = run(kernel, pid, name, request, streams)
+    # The cgroup goes with the machine: what helps is an option of the next run.
+    hint = outcome.hint.replace(f"bpfctl memcg set {CGROUP} memory.max=", "--memory-max ")
+    return replace(outcome, hint=hint)
 
 
 @dataclass(frozen=True)

@@ -393,11 +393,12 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
 
 def _notes(cells: list[Cell]) -> list[str]:
     """Say why runs failed, and which of the others printed the same."""
-    notes = []
+    reasons: dict[tuple[str, ...], list[str]] = {}
     for cell in cells:
-        why = [text for text in (cell.outcome.explained, cell.outcome.hint) if text]
+        why = tuple(text for text in (cell.outcome.explained, cell.outcome.hint) if text)
         if why:
-            notes.append("\n  ".join([f"{_title(cell)}:", *why]))
+            reasons.setdefault(why, []).append(_title(cell))
+    notes = ["\n  ".join([f"{'; '.join(titles)}:", *why]) for why, titles in reasons.items()]
     outputs: dict[str, list[str]] = {}
     for cell in cells:
         if cell.outcome.status == 0:
