@@ -220,3 +220,15 @@ def test_compare_refuses_bad_words(cli):
         result = cli("sample", "compare", NAME, *words)
         assert (result.status, result.stdout) == (255, "")
         assert "Error: " in result.stderr
+
+
+def test_compare_takes_points_of_the_series(cli):
+    words = ("--kernel", "5.10+0", "--kernel", "5.10+34", "--memlock", "64K", "--json")
+    runs = json.loads(cli.ok("sample", "compare", NAME, *words, *QUICK))["runs"]
+    outcomes = [(one["kernel"], one["bump"], one["outcome"]) for one in runs]
+    assert outcomes == [
+        ("5.10+0", False, "refused"),
+        ("5.10+0", True, "ok"),
+        ("5.10+34", False, "ok"),
+        ("5.10+34", True, "ok"),
+    ]
