@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any
 
 from bpfctl import uapi
+from bpfctl.errors import E, KernelError
 from bpfctl.libbpf.bpf import Bpf
+from oracle.compare import PAGE
 from oracle.lab import Lab, Prep
 from oracle.making import (
     DEFAULT_QUEUE_SIZE,
@@ -38,6 +40,8 @@ KEY_OBJECTS = {
     "cgrp_storage": "cgroup",
 }
 EACH_ITS_OWN = ("reuseport_sockarray",)
+# The recorder put nothing in these, and noted EOPNOTSUPP itself.
+NOTHING_PUT = ("ringbuf", "user_ringbuf")
 DEVICES = ("devmap", "devmap_hash")
 
 
@@ -53,6 +57,7 @@ class Elements:
         self.kind = spec["type"]
         self.opened: list[int] = []
         self.fds: list[int] = []
+        self.mapping: int | None = None
         if self.kind in KEY_OBJECTS:
             self.fds = [self._object(KEY_OBJECTS[self.kind]) for _ in range(count)]
         self.values = self._values(prep, count)
@@ -96,7 +101,18 @@ class Elements:
 
     def update(self, fd: int, number: int) -> None:
         """Do update ``number``."""
+        if self.kind in NOTHING_PUT:
+            raise KernelError(E.OPNOTSUPP, self.kind)
+        if self.kind == "arena":
+            self._touch(fd, number)
+            return
         self.bpf.map_update_elem(fd, self.key(number), self.values[number])
+
+    def _touch(self, fd: int, number: int) -> None:
+        kernel, pid = self.lab.kernel, self.bpf.pid
+        if self.mapping is None:
+            self.mapping = kernel.mmap(pid, fd, 0, self.spec["max"] * PAGE, True)
+        kernel.mem_write(pid, self.mapping, number * PAGE, b"\1")
 
     def updates(self, fd: int, first: int, count: int) -> Iterator[Step]:
         """Yield the updates ``first`` to ``first + count - 1``."""
@@ -119,4 +135,7 @@ class Elements:
         for fd in self.opened:
             self.bpf.close(fd)
         self.opened.clear()
+        if self.mapping is not None:
+            self.lab.kernel.munmap(self.bpf.pid, self.mapping)
+            self.mapping = None
         self.lab.forget_objects()
