@@ -26,6 +26,7 @@ from bpfctl.kernel.records import (
     Task,
     User,
 )
+from bpfctl.store.check_objects import check_objects
 from bpfctl.store.check_rows import check_rows
 from bpfctl.store.holders import held_by_elements
 from bpfctl.store.schema import Table
@@ -219,7 +220,12 @@ def _check_owners(view: _View) -> Iterator[str]:
     tasks, maps = view.ids(Task), view.ids(MapRecord)
     progs, objcgs = view.ids(ProgRecord), view.ids(Objcg)
     files = view.ids(File)
-    known = {"map": maps, "prog": progs, "mapping": view.ids(Mapping)}
+    known = {
+        "map": maps,
+        "prog": progs,
+        "mapping": view.ids(Mapping),
+        "object": view.ids(SimObject),
+    }
     for alloc in view.rows(Alloc):
         if alloc.owner_kind == "file":
             missing = divmod(alloc.owner_id, 1 << 20) not in files
@@ -285,6 +291,10 @@ def _check_references(view: _View) -> Iterator[str]:
     yield from _compare_counts(view, users, holders)
 
 
+def _check_objects(view: _View) -> Iterator[str]:
+    return check_objects(view.conn, view.rows(SimObject))
+
+
 def _ref(kind: str, obj_id: int) -> Ref:
     return (kind, obj_id) if kind in _KINDS else ("object", obj_id)
 
@@ -313,4 +323,5 @@ _CHECKS = (
     _check_owners,
     _check_pins,
     _check_references,
+    _check_objects,
 )
