@@ -150,7 +150,7 @@ class Cmd(IntEnum):
     MAP_DELETE_BATCH = 27
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class MapCreateAttr:
     """BPF_MAP_CREATE. Sizes in bytes, ``max_entries`` in entries (ring buffers: bytes)."""
 
@@ -170,7 +170,7 @@ class MapCreateAttr:
     map_extra: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ElemAttr:
     """BPF_MAP_*_ELEM and BPF_MAP_GET_NEXT_KEY. ``None`` is the NULL pointer."""
 
@@ -180,7 +180,7 @@ class ElemAttr:
     flags: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class BatchAttr:
     """BPF_MAP_*_BATCH. ``in_batch`` is a cursor from an earlier call or None; keys and values
     are concatenated, ``count`` elements."""
@@ -208,7 +208,7 @@ class BatchResult:
     values: bytes = b""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ObjAttr:
     """BPF_OBJ_PIN and BPF_OBJ_GET."""
 
@@ -217,7 +217,7 @@ class ObjAttr:
     file_flags: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class IdAttr:
     """BPF_*_GET_FD_BY_ID (``id``) and BPF_*_GET_NEXT_ID (``id`` = start, exclusive)."""
 
@@ -225,14 +225,14 @@ class IdAttr:
     open_flags: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class FdAttr:
     """Commands that only take a descriptor: BPF_MAP_FREEZE, BPF_OBJ_GET_INFO_BY_FD."""
 
     fd: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ProgLoadAttr:
     """BPF_PROG_LOAD. ``insns`` is 8 bytes an instruction; records as in .BTF.ext.
 
@@ -253,7 +253,7 @@ class ProgLoadAttr:
     fd_array: tuple[int, ...] | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class BtfLoadAttr:
     """BPF_BTF_LOAD. ``btf`` is the whole blob, header included."""
 

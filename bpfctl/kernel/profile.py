@@ -1,16 +1,17 @@
 """Kernel profiles: everything that differs between releases, read from profiles/*.toml.
 
-A profile may be based on another; its tables then replace single keys. A profile of the series
-("5.10" with ``patch`` N) is 5.10 with the changes of the first N patches of series.toml.
+Profiles are shared: they are never changed. One may be based on another; its tables then replace
+single keys. A profile of the series ("5.10" with ``patch`` N) is 5.10 with the changes of the
+first N patches of series.toml.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from bpfctl.errors import ProfileError
@@ -26,7 +27,7 @@ LAST_PATCH = 34
 POINTER = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Accounting:
     """Who is charged for what; see the comments in profiles/5.10.toml."""
 
@@ -45,7 +46,7 @@ class Accounting:
     accounted_pages_mappable: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class MemAlloc:
     """Who uses bpf_mem_alloc, and how large its per-CPU caches are."""
 
@@ -53,7 +54,7 @@ class MemAlloc:
     small_percpu_caches: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Limits:
     """Largest attributes, in bytes or entries; 0 is "no such limit"."""
 
@@ -68,7 +69,7 @@ class Limits:
     ringbuf_max: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Checks:
     """Order and outcome of checks."""
 
@@ -88,7 +89,7 @@ class Checks:
     btf_struct_ops_late: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Hashtab:
     """Details of kernel/bpf/hashtab.c."""
 
@@ -98,7 +99,7 @@ class Hashtab:
     lru_target_free: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Net:
     """Sockets: the memory limit of socket options (bytes), protocols that a sockmap takes."""
 
@@ -106,7 +107,7 @@ class Net:
     psock_protocols: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class LocalStorage:
     """Details of kernel/bpf/bpf_local_storage.c.
 
@@ -118,7 +119,7 @@ class LocalStorage:
     pidfs: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Member:
     """One member of a struct: place and size in bytes; ``func`` for a pointer to a function."""
 
@@ -128,7 +129,7 @@ class Member:
     func: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class StructOpsType:
     """A subsystem that programs can implement: ``type_id`` of its value type in the kernel's BTF.
 
@@ -141,7 +142,7 @@ class StructOpsType:
     members: tuple[Member, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class StructOps:
     """Details of kernel/bpf/bpf_struct_ops.c.
 
@@ -154,7 +155,7 @@ class StructOps:
     types: tuple[StructOpsType, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Progs:
     """Programs: what exists, who may load it, and the cost of machine code in bytes."""
 
@@ -169,7 +170,7 @@ class Progs:
     jit_exit: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Profile:
     """One kernel release. ``sizeof`` maps struct names to bytes (x86-64)."""
 
@@ -228,8 +229,9 @@ _SCALARS = ("release", "verified", "memlock_default", "tag_digest", "map_types",
 
 
 def _read(name: str) -> dict[str, Any]:
-    source = resources.files("bpfctl.kernel") / "profiles" / f"{name}.toml"
-    return tomllib.loads(source.read_text(encoding="utf-8"))
+    # Next to this file: importlib.resources takes longer to import than the file to read.
+    with open(os.path.join(os.path.dirname(__file__), "profiles", f"{name}.toml"), "rb") as source:
+        return tomllib.load(source)
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -296,7 +298,7 @@ def _build(name: str, data: dict[str, Any], patch: int | None) -> Profile:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Patch:
     """One patch of the series: its subject and what it changes in the model.
 

@@ -9,12 +9,34 @@ Amounts are bytes unless the name ends in ``_pages``; ``None`` means "no limit".
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 
-@dataclass(slots=True)
-class User:
+class Record:
+    """Comparison and text of all records. Written once: code generated for each class is a good
+    part of the time that a command takes to start."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in _names(self))
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}={getattr(self, name)!r}" for name in _names(self))
+        return f"{type(self).__name__}({facts})"
+
+
+def _names(self: Record) -> Iterable[str]:
+    return cast(Iterable[str], cast(Any, self).__dataclass_fields__)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class User(Record):
     """struct user_struct: what RLIMIT_MEMLOCK is held against."""
 
     KEYS: ClassVar[int] = 1
@@ -22,8 +44,8 @@ class User:
     locked_vm_pages: int = 0
 
 
-@dataclass(slots=True)
-class Task:
+@dataclass(slots=True, eq=False, repr=False)
+class Task(Record):
     """struct task_struct: credentials, cgroup and limits of a process.
 
     ``caps`` is the effective capability mask; ``cgroup`` a :class:`Memcg` id. ``mlocked_pages``
@@ -46,8 +68,8 @@ class Task:
     pinned_pages: int = 0
 
 
-@dataclass(slots=True)
-class File:
+@dataclass(slots=True, eq=False, repr=False)
+class File(Record):
     """struct file: one open descriptor. ``obj_kind`` is map, prog, btf or a simulated object."""
 
     KEYS: ClassVar[int] = 2
@@ -60,8 +82,8 @@ class File:
     objcg: int = 0
 
 
-@dataclass(slots=True)
-class Memcg:
+@dataclass(slots=True, eq=False, repr=False)
+class Memcg(Record):
     """struct mem_cgroup. Counters include all descendants, events have a local twin.
 
     ``usage_pages`` is the page counter that limits are held against (it includes what sits in
@@ -100,8 +122,8 @@ class Memcg:
     local_oom_kill: int = 0
 
 
-@dataclass(slots=True)
-class Objcg:
+@dataclass(slots=True, eq=False, repr=False)
+class Objcg(Record):
     """struct obj_cgroup: who pays. Re-pointed at the parent when its cgroup goes away.
 
     ``nbytes`` is the sum of live byte charges; ``stock`` the bytes charged ahead (None: not
@@ -117,8 +139,8 @@ class Objcg:
     parked: int = 0
 
 
-@dataclass(slots=True)
-class Alloc:
+@dataclass(slots=True, eq=False, repr=False)
+class Alloc(Record):
     """A live allocation: ``nr`` equal objects of ``size`` bytes each.
 
     ``charge`` is what one object adds to its objcg in bytes; ``objcg`` 0 is nobody.
@@ -136,8 +158,8 @@ class Alloc:
     charge: int = 0
 
 
-@dataclass(slots=True)
-class MapRecord:
+@dataclass(slots=True, eq=False, repr=False)
+class MapRecord(Record):
     """struct bpf_map plus what is private to the type (``priv``).
 
     ``memlock_pages`` is what was charged to user ``uid`` (rlimit era); ``objcg`` the saved
@@ -171,8 +193,8 @@ class MapRecord:
     priv: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class ProgRecord:
+@dataclass(slots=True, eq=False, repr=False)
+class ProgRecord(Record):
     """struct bpf_prog and its aux: what was loaded and what it holds."""
 
     KEYS: ClassVar[int] = 1
@@ -194,8 +216,8 @@ class ProgRecord:
     priv: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class BtfRecord:
+@dataclass(slots=True, eq=False, repr=False)
+class BtfRecord(Record):
     """struct btf: a loaded blob."""
 
     KEYS: ClassVar[int] = 1
@@ -204,8 +226,8 @@ class BtfRecord:
     refcnt: int = 0
 
 
-@dataclass(slots=True)
-class Pin:
+@dataclass(slots=True, eq=False, repr=False)
+class Pin(Record):
     """An inode of the virtual bpffs: a directory, or a pinned object."""
 
     KEYS: ClassVar[int] = 1
@@ -216,8 +238,8 @@ class Pin:
     obj_id: int = 0
 
 
-@dataclass(slots=True)
-class Mapping:
+@dataclass(slots=True, eq=False, repr=False)
+class Mapping(Record):
     """struct vm_area_struct: part of a map that a task has mapped.
 
     ``start`` is the address, ``offset`` where in the map's mappable memory it begins; ``objcg``
@@ -237,8 +259,8 @@ class Mapping:
     priv: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class SimObject:
+@dataclass(slots=True, eq=False, repr=False)
+class SimObject(Record):
     """Something of the rest of the kernel that maps refer to: socket, inode, net device, ...
 
     Made with ``bpfctl sim object``. ``refcnt`` counts descriptors only.
@@ -252,8 +274,8 @@ class SimObject:
     priv: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class LruNode:
+@dataclass(slots=True, eq=False, repr=False)
+class LruNode(Record):
     """struct bpf_lru_node (and, with a negative ``node``, a list head).
 
     ``prev`` and ``next`` are node numbers; ``kind`` is the list the node is on.
@@ -270,8 +292,8 @@ class LruNode:
     next: int = 0
 
 
-@dataclass(slots=True)
-class Setting:
+@dataclass(slots=True, eq=False, repr=False)
+class Setting(Record):
     """One key of the simulator's configuration."""
 
     KEYS: ClassVar[int] = 1
@@ -279,8 +301,8 @@ class Setting:
     value: str
 
 
-@dataclass(slots=True)
-class Counter:
+@dataclass(slots=True, eq=False, repr=False)
+class Counter(Record):
     """A number that lives on: the last id given out per kind, bytes of memory in use."""
 
     KEYS: ClassVar[int] = 1
