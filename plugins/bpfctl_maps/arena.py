@@ -10,6 +10,7 @@ from typing import Any
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
+from bpfctl.kernel.bpf.example import Example
 from bpfctl.kernel.bpf.map import MapType, round_up
 from bpfctl.kernel.mm.gfp import GFP_KERNEL
 from bpfctl.kernel.records import Task
@@ -35,6 +36,7 @@ class Arena(MapType):
     mmapable = True
     faults = True
     btf_allowed = True
+    example = Example(key_size=0, value_size=0, map_flags=BPF_F_MMAPABLE, writable=False)
 
     # --- creation --------------------------------------------------------
 

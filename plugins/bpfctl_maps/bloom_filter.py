@@ -10,6 +10,7 @@ from typing import Any
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
+from bpfctl.kernel.bpf.example import Example
 from bpfctl.kernel.bpf.map import BPF_F_ACCESS_MASK, MapType, roundup_pow_of_two
 from bpfctl.kernel.jhash import jhash
 from bpfctl.kernel.mm.slab import KMALLOC_MAX_SIZE
@@ -32,6 +33,7 @@ class BloomFilter(MapType):
     family = "bloom_filter"
     capability = "bpf"
     btf_allowed = True
+    example = Example(key_size=0)
 
     def alloc_check(self, attr: MapCreateAttr, task: Task) -> None:
         if attr.value_size > KMALLOC_MAX_SIZE:

@@ -12,10 +12,12 @@ from typing import Any
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
+from bpfctl.kernel.bpf.example import Element, Example
 from bpfctl.kernel.bpf.map import BPF_F_ACCESS_MASK, MapType
 from bpfctl.kernel.bpf.memalloc import MemCache, alloc_elem
 from bpfctl.kernel.mm.slab import KMALLOC_MAX_SIZE
 from bpfctl.kernel.records import Task
+from bpfctl.libbpf.bpf import Bpf
 from bpfctl.uapi import (
     BPF_EXIST,
     BPF_F_NO_PREALLOC,
@@ -131,6 +133,15 @@ class Node:
         return node
 
 
+def addresses(bpf: Bpf, nr: int) -> list[Element]:
+    """Return ``nr`` full-length prefixes of 32 bits, with values of 8 bytes."""
+    length = (32).to_bytes(KEY_HEAD, "little")
+    return [
+        (length + number.to_bytes(4, "big"), (number + 1).to_bytes(8, "little"))
+        for number in range(nr)
+    ]
+
+
 class LpmTrie(MapType):
     """BPF_MAP_TYPE_LPM_TRIE. Keys: u32 prefix length, then data in network order."""
 
@@ -138,6 +149,7 @@ class LpmTrie(MapType):
     family = "lpm_trie"
     capability = "bpf"
     btf_allowed = True
+    example = Example(key_size=8, map_flags=BPF_F_NO_PREALLOC, elements=addresses)
 
     # --- creation --------------------------------------------------------
 

@@ -10,6 +10,7 @@ from abc import abstractmethod
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
+from bpfctl.kernel.bpf.example import Example
 from bpfctl.kernel.bpf.map import BPF_F_ACCESS_MASK, MapType
 from bpfctl.kernel.mm.slab import KMALLOC_MAX_SIZE
 from bpfctl.kernel.records import Task
@@ -25,6 +26,7 @@ class QueueStack(MapType):
     capability = "bpf"
     capability_in_alloc_check = True
     btf_allowed = True
+    example = Example(key_size=0)
 
     # --- creation --------------------------------------------------------
 

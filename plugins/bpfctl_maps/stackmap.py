@@ -11,6 +11,7 @@ from struct import calcsize, pack
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
+from bpfctl.kernel.bpf.example import Example
 from bpfctl.kernel.bpf.map import MapType, roundup_pow_of_two
 from bpfctl.kernel.jhash import jhash
 from bpfctl.kernel.records import Task
@@ -53,6 +54,7 @@ class StackTrace(MapType):
     name = "stack_trace"
     family = "stackmap"
     capability = "bpf"
+    example = Example(writable=False)
 
     # --- creation --------------------------------------------------------
 

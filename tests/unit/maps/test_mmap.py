@@ -7,9 +7,11 @@ from struct import pack
 
 import pytest
 
+from bpfctl.conformance.lab import Lab
 from bpfctl.kernel.bpf.map import MapType
 from bpfctl.kernel.task import ALL_CAPS
 from bpfctl.uapi import BtfLoadAttr, Cmd
+from bpfctl_maps.arraymap import Array
 from unit.maps.machine import GROUP, Machine, outcome
 
 PAGE = 4096
@@ -215,6 +217,23 @@ def test_a_refused_mapping_leaves_nothing(machine):
     assert machine.stat() == before
     assert machine.kernel.mappings.of_task(machine.pid) == []
     assert machine.type_of(fd).rec.mappings == 0
+
+
+def test_mappings_outlast_the_command():
+    with Lab.boot(Array, "6.18") as lab:
+        fd = lab.create(lab.attr(map_flags=MMAPABLE))
+        mapping = lab.kernel.mmap(lab.bpf.pid, fd, 0, PAGE, True)
+        lab.kernel.mem_write(lab.bpf.pid, mapping, 8, b"12345678")
+        before = lab.counters()
+        lab.commit_and_reopen()
+        lab.demand_sound("after a round trip")
+        assert lab.counters() == before
+        assert lab.kernel.mem_read(lab.bpf.pid, mapping, 8, 8) == b"12345678"
+        assert outcome(lambda: lab.bpf.map_freeze(fd)) == "EBUSY"
+        lab.bpf.close(fd)
+        lab.demand_sound("with a mapping that holds the map")
+        lab.kernel.munmap(lab.bpf.pid, mapping)
+        lab.demand_sound("after munmap")
 
 
 # --- "mm: convert page kmemcg type to a page memcg flag" -----------------
