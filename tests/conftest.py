@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,3 +107,26 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def cli(state: Path) -> Cli:
     """Run commands in process, against a fresh state file."""
     return Cli()
+
+
+@pytest.fixture
+def real_bpffs(tmp_path: Path) -> Iterator[Path]:
+    """A BPF file system of this machine's own kernel, for the real bpftool."""
+    where = tmp_path / "bpffs"
+    where.mkdir()
+    if shutil.which("bpftool") is None:
+        pytest.skip("needs bpftool on PATH")
+    mounted = subprocess.run(
+        ["mount", "-t", "bpf", "bpf", str(where)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no BPF file system can be mounted here (it takes root, and a kernel with BPF)")
+    try:
+        probe = ["bpftool", "map", "create", str(where / "probe"), "type", "hash", "key", "4"]
+        probe += ["value", "4", "entries", "1", "name", "probe"]
+        if subprocess.run(probe, capture_output=True, check=False).returncode:
+            pytest.skip("this machine's kernel refuses to create maps")
+        (where / "probe").unlink()
+        yield where
+    finally:
+        subprocess.run(["umount", str(where)], check=False)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,20 +99,6 @@ def test_creation_of_a_large_map(report: Any, tmp_path: Path) -> None:
     report(f"creating a map of {HUGE:,} entries / of 4", found, "at most 1.5")
 
 
-@pytest.fixture
-def bpffs(tmp_path: Path) -> Iterator[Path]:
-    """A bpffs of the real kernel, for the real bpftool."""
-    where = tmp_path / "bpffs"
-    where.mkdir()
-    mounted = shutil.which("bpftool") and os.access("/sys/fs", os.W_OK)
-    if not mounted or subprocess.run(["mount", "-t", "bpf", "bpf", str(where)]).returncode:
-        pytest.skip("no bpftool, or no BPF file system can be mounted here")
-    try:
-        yield where
-    finally:
-        subprocess.run(["umount", str(where)], check=False)
-
-
 def updates(path: Path, pin: str) -> Path:
     lines = (
         f"map update pinned {pin} key hex {key} value hex {key} 00 00 00 00\n"
@@ -124,13 +108,15 @@ def updates(path: Path, pin: str) -> Path:
     return path
 
 
-def test_against_the_real_bpftool(report: Any, tmp_path: Path, bpffs: Path, state: str) -> None:
+def test_against_the_real_bpftool(
+    report: Any, tmp_path: Path, real_bpffs: Path, state: str
+) -> None:
     ours = updates(tmp_path / "ours.txt", PIN)
-    theirs = updates(tmp_path / "theirs.txt", f"{bpffs}/bench")
+    theirs = updates(tmp_path / "theirs.txt", f"{real_bpffs}/bench")
     create = f"type hash key 4 value 8 entries {MANY} name bench".split()
     env = {"BPFCTL_STATE": state}
     seconds([*BPFCTL, "map", "create", PIN, *create], **env)
-    seconds(["bpftool", "map", "create", f"{bpffs}/bench", *create])
+    seconds(["bpftool", "map", "create", f"{real_bpffs}/bench", *create])
     found = ratio(
         3,
         lambda: seconds([*BPFCTL, "batch", "file", str(ours)], **env),
@@ -140,6 +126,6 @@ def test_against_the_real_bpftool(report: Any, tmp_path: Path, bpffs: Path, stat
     found = ratio(
         3,
         lambda: seconds([*BPFCTL, "map", "dump", "pinned", PIN], **env),
-        lambda: seconds(["bpftool", "map", "dump", "pinned", f"{bpffs}/bench"]),
+        lambda: seconds(["bpftool", "map", "dump", "pinned", f"{real_bpffs}/bench"]),
     )
     report(f"dump of {MANY:,} elements / by the real bpftool", found, "at most 1")
