@@ -352,6 +352,7 @@ class ProgArray(FdArray):
 
     name = "prog_array"
     referenced = "prog"
+    example = Example(value_size=4, elements=examples.programs)
     inner_allowed = False
     btf_allowed = True
     check_btf = MapType.check_btf  # any key type of 4 bytes
