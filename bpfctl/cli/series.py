@@ -48,7 +48,7 @@ def _facts(patch: Patch) -> dict[str, Any]:
         "number": patch.number,
         "subject": patch.subject,
         "effect": " ".join(patch.effect.split()),
-        "show": patch.show.splitlines(),
+        "show": patch.show.splitlines() or [f"bpfctl series show {patch.number}"],
         "accounts": list(patch.accounts),
         "uncharges": list(patch.uncharges),
         "sets": dict(patch.sets),

@@ -91,7 +91,8 @@ def _special_lengths(code: Code, start: int, lengths: list[int], exit_bytes: int
             exits += 1
         elif offset is not None:
             lengths[index] = _jump(insn, offset)
-            jumps[index] = index + 1 + offset
+            if lengths[index]:
+                jumps[index] = index + 1 + offset
     return jumps
 
 
