@@ -37,7 +37,11 @@ class Refusal:
 
 
 class Charger:
-    """Moves page counters, stocks and statistics of the cgroup tree."""
+    """Moves page counters, stocks and statistics of the cgroup tree.
+
+    ``most_pages`` is the highest that the counter of a charged cgroup has been in this process:
+    under a limit that high nothing would have been refused.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class Charger:
         self.page_size = page_size
         self.atomic_counts_max = atomic_counts_max
         self.refusal: Refusal | None = None
+        self.most_pages = 0
 
     def chain(self, memcg_id: int) -> list[Memcg]:
         """Return the cgroup and its ancestors, the root last."""
@@ -96,6 +101,8 @@ class Charger:
 
     def _add_checked(self, chain: list[Memcg], pages: int) -> None:
         self._add(chain, pages)
+        if chain[0].usage_pages > self.most_pages:
+            self.most_pages = chain[0].usage_pages
         for memcg in chain:
             if memcg.high_pages is not None and memcg.usage_pages > memcg.high_pages:
                 self.event(memcg, "high")

@@ -1,0 +1,1 @@
+"""What maps and programs cost: boot kernels in memory, create the objects, read the counters."""

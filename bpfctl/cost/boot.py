@@ -1,0 +1,309 @@
+"""A kernel booted in memory for one question, and the loader's steps on it.
+
+Everything is created through bpf(2), in the order in which libbpf does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+from bpfctl.cost.choices import Machine
+from bpfctl.cost.plan import MapItem, ProgItem, Source
+from bpfctl.errors import KernelError, TaskKilled
+from bpfctl.kernel.bpf.prog_types import WITH_ATTACH_BTF
+from bpfctl.kernel.kernel import Kernel
+from bpfctl.kernel.mm.alloc import Mem, OomKill
+from bpfctl.kernel.records import Memcg, Objcg
+from bpfctl.kernel.task import ALL_CAPS
+from bpfctl.libbpf import insns
+from bpfctl.libbpf.bpf import Bpf
+from bpfctl.libbpf.mapspec import MapSpec
+from bpfctl.uapi import MapCreateAttr, ProgLoadAttr
+
+CGROUP = "/cost"
+# Any map that a profile allows shall be possible: the host's memory is not the question.
+_MEMORY_BYTES = 1 << 62
+_NUMA_NODES = 64
+_PSEUDO_BTF_ID = 3
+_PSEUDO_KFUNC_CALL = 2
+# The simulated kernel has no BTF of its own: one id is as good as another.
+_ANY_BTF_ID = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who creates the objects: uid and capability mask."""
+
+    uid: int = 0
+    caps: int = ALL_CAPS
+
+
+@dataclass(slots=True)
+class Standing:
+    """Counters of the cgroup and the user at one moment, in bytes and pages.
+
+    ``charged`` is exact; ``slab``, ``percpu`` and ``vmalloc`` are parts of it as memory.stat has
+    them, the rest is single pages.
+    """
+
+    charged: int
+    slab: int
+    percpu: int
+    vmalloc: int
+    locked_pages: int
+
+
+@dataclass(slots=True)
+class Live:
+    """A map that exists: its descriptor, id and elements so far.
+
+    ``locked_pages`` is what the user had locked while it was made, an inner template included.
+    """
+
+    item: MapItem
+    fd: int
+    map_id: int
+    locked_pages: int
+    elements: int = 0
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """What one source has so far: descriptors of its BTF and of its maps by name."""
+
+    btf_fd: int = 0
+    fds: dict[str, int] = field(default_factory=dict)
+
+
+class World:
+    """A booted kernel, and a task in a cgroup of its own that creates things.
+
+    ``memlock`` and ``memory_max`` are limits in bytes, None for no limit. Methods raise
+    :class:`KernelError`, or :class:`TaskKilled` when the OOM killer takes the task.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        actor: Actor,
+        memlock: int | None = None,
+        memory_max: int | None = None,
+    ) -> None:
+        self.machine = machine
+        self.kernel = kernel = Kernel.in_memory(
+            machine.kernel,
+            patch=machine.patch,
+            possible_cpus=machine.cpus,
+            page_size=machine.page_size,
+            memory=_MEMORY_BYTES,
+            numa_nodes=_NUMA_NODES,
+        )
+        self.memcg: Memcg = kernel.memcg.create(CGROUP)
+        self.task = kernel.spawn("loader", actor.uid, actor.caps, CGROUP, memlock)
+        self.bpf = Bpf(kernel, self.task.pid)
+        objcg = kernel.memcg.objcgs.get(self.memcg.objcg)
+        assert objcg is not None
+        self._objcg: Objcg = objcg
+        self._loaded: dict[int, _Loaded] = {}
+        self._scopes: dict[str, dict[str, int]] = {}
+        self._resolved: dict[int, MapSpec] = {}
+        if memory_max is not None:
+            kernel.set_memory_knob(CGROUP, "max", memory_max)
+
+    # --- counters ----------------------------------------------------------
+
+    def standing(self) -> Standing:
+        """Read the counters."""
+        memcg, objcg = self.memcg, self._objcg
+        return Standing(
+            objcg.nbytes + objcg.pages * self.machine.page_size,
+            memcg.slab_unreclaimable + memcg.slab_reclaimable,
+            memcg.percpu,
+            memcg.vmalloc,
+            self.locked_pages(),
+        )
+
+    def locked_pages(self) -> int:
+        """Return what the user has locked."""
+        return self.kernel.memlock.locked_pages(self.task.uid)
+
+    def current(self) -> int:
+        """Return memory.current, in bytes."""
+        return self.kernel.memcg.current(self.memcg)
+
+    def most_pages(self) -> int:
+        """Return the highest that the cgroup's page counter has been."""
+        return self.kernel.memcg.charger.most_pages
+
+    def owned(self, kind: str, obj_id: int) -> tuple[int, int]:
+        """Return what an object has: bytes charged to the cgroup, bytes charged to nobody."""
+        charged = free = 0
+        mem = Mem(self.kernel.mm, kind, obj_id, 0)
+        for alloc in mem.allocations():
+            if alloc.objcg:
+                charged += alloc.nr * alloc.charge
+            else:
+                free += alloc.nr * mem.footprint(alloc).real
+        return charged, free
+
+    # --- the loader's steps --------------------------------------------------
+
+    def start(self, source: Source) -> None:
+        """Load the BTF of a source; a kernel that refuses it does without, as libbpf does."""
+        fds = self._scopes.setdefault(source.scope, {}) if source.scope else {}
+        loaded = self._loaded[id(source)] = _Loaded(0, fds)
+        if source.btf is not None:
+            try:
+                loaded.btf_fd = self.bpf.btf_load(source.btf)
+            except KernelError:
+                loaded.btf_fd = 0
+
+    def create(self, source: Source, item: MapItem) -> Live:
+        """Create a map; its inner template lives only meanwhile."""
+        loaded = self._loaded[id(source)]
+        spec = self._resolved.get(id(item))
+        if spec is None:
+            spec = item.spec.resolve(self.machine.cpus, self.machine.page_size)
+            self._resolved[id(item)] = spec
+        inner_fd = self._map_create(spec.inner, loaded.btf_fd, 0) if spec.inner else 0
+        try:
+            fd = self._map_create(spec, loaded.btf_fd, inner_fd, item.ifindex)
+            locked = self.locked_pages()
+        finally:
+            if inner_fd and self.kernel.tasks.get(self.task.pid) is not None:
+                self.bpf.close(inner_fd)
+        loaded.fds.setdefault(item.key or item.name, fd)
+        return Live(item, fd, self.kernel.files.get(self.task.pid, fd).obj_id, locked)
+
+    def _map_create(
+        self, spec: MapSpec, btf_fd: int, inner_fd: int, ifindex: int = 0
+    ) -> int:
+        attr = spec.create_attr(btf_fd, inner_fd)
+        attr.map_ifindex = ifindex and self._netdev(ifindex)
+        try:
+            return self.bpf.map_create(attr)
+        except KernelError:
+            if not attr.btf_fd or spec.origin == "struct_ops":
+                raise
+        return self._without_btf(attr)
+
+    def _without_btf(self, attr: MapCreateAttr) -> int:
+        """Try once more as libbpf does: an older kernel may not know the types of fields."""
+        attr.btf_fd = attr.btf_key_type_id = attr.btf_value_type_id = 0
+        return self.bpf.map_create(attr)
+
+    def _netdev(self, ifindex: int) -> int:
+        """Return ``ifindex``, of a device that exists."""
+        objects = self.kernel.objects
+        if objects.netdev(ifindex) is None:
+            objects.create("netdev", f"dev{ifindex}", ifindex=ifindex)
+        return ifindex
+
+    def store_initial(self, source: Source, live: Live) -> None:
+        """Store the maps that a map of maps is declared with (init_map_in_map_slots)."""
+        loaded = self._loaded[id(source)]
+        spec = live.item.spec
+        if spec.inner is None:
+            return
+        for slot, name in spec.slots.items():
+            if name in loaded.fds:
+                fd = loaded.fds[name]
+                self.bpf.map_update_elem(
+                    live.fd, slot.to_bytes(4, "little"), fd.to_bytes(4, "little")
+                )
+                live.elements += 1
+
+    def fill(self, live: Live, target: int) -> None:
+        """Bring a map to ``target`` elements, as distinct inserts by one CPU would."""
+        if target <= live.elements:
+            return
+        kernel = self.kernel
+        kernel.current = self.task
+        try:
+            kernel.maps.get(live.map_id).fill(target - live.elements)
+        except OomKill as kill:
+            raise TaskKilled(kill.memcg.path) from None
+        finally:
+            kernel.current = None
+        live.elements = target
+
+    def checkpoint(self, live: Live) -> Callable[[], None]:
+        """Return a function that undoes what filling a map does from now on."""
+        kernel, elements = self.kernel, live.elements
+        mem = Mem(kernel.mm, "map", live.map_id, 0)
+        allocs = kernel.mm.allocs
+        records = [
+            *kernel.memcg.memcgs.find(),
+            *kernel.memcg.objcgs.find(),
+            *kernel.mm.counters.find(),
+            *kernel.memlock.users.find(),
+            kernel.maps.get(live.map_id).rec,
+        ]
+        saved = [(record, _values(record)) for record in records]
+        saved_allocs = [(alloc, _values(alloc)) for alloc in mem.allocations()]
+
+        def restore() -> None:
+            for alloc in mem.allocations():
+                allocs.remove((alloc.owner_kind, alloc.owner_id, alloc.label, alloc.objcg))
+            for record, values in (*saved, *saved_allocs):
+                for name, value in values.items():
+                    setattr(record, name, value)
+            for alloc, _ in saved_allocs:
+                allocs.add(alloc)
+            live.elements = elements
+
+        return restore
+
+    def load(self, source: Source, item: ProgItem) -> int:
+        """Load a program and return its id."""
+        loaded = self._loaded[id(source)]
+        spec = item.spec
+        has_info = bool(loaded.btf_fd and spec.func_info)
+        attr = ProgLoadAttr(
+            prog_type=spec.type,
+            insns=relocate(item, loaded.fds),
+            license=source.license.encode(),
+            prog_flags=spec.prog_flags,
+            prog_name=spec.kernel_name,
+            expected_attach_type=spec.attach_type or 0,
+            prog_btf_fd=loaded.btf_fd if has_info else 0,
+            func_info_cnt=len(spec.func_info) if has_info else 0,
+            line_info_cnt=len(spec.line_info) if has_info else 0,
+            attach_btf_id=_ANY_BTF_ID if spec.type in WITH_ATTACH_BTF else 0,
+        )
+        fd = self.bpf.prog_load(attr)
+        return self.kernel.files.get(self.task.pid, fd).obj_id
+
+
+def _values(record: Any) -> dict[str, Any]:
+    """Return the fields of a record, their dicts copied."""
+    return {
+        name: deepcopy(value) if isinstance(value := getattr(record, name), dict) else value
+        for name in record.__match_args__
+    }
+
+
+def relocate(item: ProgItem, fds: dict[str, int]) -> bytes:
+    """Return the instructions with map descriptors filled in.
+
+    Kernel symbols and functions get ids that stand for any: they do not change what is allocated.
+    A map that could not be created leaves descriptor -1, which the kernel refuses.
+    """
+    code = bytearray(item.spec.insns)
+    for reference in item.spec.references:
+        at = reference.insn
+        if reference.kind in ("map", "value"):
+            value = reference.kind == "value"
+            insns.set_src_reg(code, at, insns.PSEUDO_MAP_VALUE if value else insns.PSEUDO_MAP_FD)
+            insns.set_imm(code, at, fds.get(reference.name, -1))
+            insns.set_imm(code, at + 1, reference.offset if value else 0)
+        elif reference.kind == "ksym":
+            insns.set_src_reg(code, at, _PSEUDO_BTF_ID)
+            insns.set_imm(code, at, _ANY_BTF_ID)
+        else:
+            insns.set_src_reg(code, at, _PSEUDO_KFUNC_CALL)
+            insns.set_imm(code, at, _ANY_BTF_ID)
+    return bytes(code)
