@@ -148,6 +148,7 @@ class Cmd(IntEnum):
     MAP_LOOKUP_AND_DELETE_BATCH = 25
     MAP_UPDATE_BATCH = 26
     MAP_DELETE_BATCH = 27
+    PROG_BIND_MAP = 35
 
 
 @dataclass(slots=True, eq=False)
@@ -236,6 +237,8 @@ class FdAttr:
 class ProgLoadAttr:
     """BPF_PROG_LOAD. ``insns`` is 8 bytes an instruction; records as in .BTF.ext.
 
+    ``func_info`` and ``line_info`` are the tables as the kernel gets them, 8 and 16 bytes a
+    record; who only wants to know what they cost gives the counts alone.
     ``fd_array`` None is the NULL pointer. ``attach_btf_id`` is a type of the kernel's own BTF,
     which the simulator does not have: any id does.
     """
@@ -251,6 +254,16 @@ class ProgLoadAttr:
     line_info_cnt: int = 0
     attach_btf_id: int = 0
     fd_array: tuple[int, ...] | None = None
+    func_info: bytes = b""
+    line_info: bytes = b""
+
+
+@dataclass(slots=True)
+class BindMapAttr:
+    """BPF_PROG_BIND_MAP: the program is to hold the map although no instruction names it."""
+
+    prog_fd: int
+    map_fd: int
 
 
 @dataclass(slots=True, eq=False)
@@ -281,7 +294,12 @@ class MapInfo:
 
 @dataclass(slots=True)
 class ProgInfo:
-    """struct bpf_prog_info, the part that the simulator keeps."""
+    """struct bpf_prog_info, the part that the simulator keeps.
+
+    ``insns`` are the program's own, with ids in place of map descriptors; ``func_info`` and
+    ``line_info`` hold 8 and 16 bytes a record. ``prog_tags`` has one tag for each function, and is
+    empty for a program that has only one.
+    """
 
     type: int
     id: int
@@ -294,6 +312,10 @@ class ProgInfo:
     name: bytes
     gpl_compatible: bool
     btf_id: int = 0
+    insns: bytes = b""
+    func_info: bytes = b""
+    line_info: bytes = b""
+    prog_tags: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)
@@ -314,5 +336,6 @@ Attr = (
     | IdAttr
     | FdAttr
     | ProgLoadAttr
+    | BindMapAttr
     | BtfLoadAttr
 )

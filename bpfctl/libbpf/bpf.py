@@ -14,6 +14,7 @@ from bpfctl.errors import E, KernelError
 from bpfctl.uapi import (
     BatchAttr,
     BatchResult,
+    BindMapAttr,
     BtfInfo,
     BtfLoadAttr,
     Cmd,
@@ -41,6 +42,8 @@ class Kernel(Protocol):
     ) -> list[bytes | None]: ...
 
     def close(self, pid: int, fd: int) -> None: ...
+
+    def unlink(self, path: str) -> None: ...
 
     def fdinfo(self, pid: int, fd: int) -> dict[str, str]: ...
 
@@ -188,6 +191,10 @@ class Bpf:
     def prog_load(self, attr: ProgLoadAttr) -> int:
         """Return the descriptor of a new program."""
         return int(self.kernel.bpf(self.pid, Cmd.PROG_LOAD, attr))
+
+    def prog_bind_map(self, prog_fd: int, map_fd: int) -> None:
+        """Make a program hold a map that its instructions do not name."""
+        self.kernel.bpf(self.pid, Cmd.PROG_BIND_MAP, BindMapAttr(prog_fd, map_fd))
 
     def btf_load(self, blob: bytes) -> int:
         """Return the descriptor of a new BTF object."""

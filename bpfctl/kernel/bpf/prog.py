@@ -8,14 +8,24 @@ from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.bpf.idr import Ids
-from bpfctl.kernel.bpf.insn import INSN_BYTES, LD_IMM64, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE
+from bpfctl.kernel.bpf.insn import (
+    CALL,
+    INSN_BYTES,
+    LD_IMM64,
+    PSEUDO_CALL,
+    PSEUDO_FUNC,
+    PSEUDO_MAP_FD,
+    PSEUDO_MAP_VALUE,
+    decode,
+    encode,
+)
 from bpfctl.kernel.bpf.jit import image_bytes
 from bpfctl.kernel.bpf.map_create import check_name
 from bpfctl.kernel.bpf.prog_check import Program, check_attr, verify
 from bpfctl.kernel.bpf.prog_mem import ProgMemory
 from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
 from bpfctl.kernel.records import ProgRecord, Task
-from bpfctl.uapi import ProgInfo, ProgLoadAttr
+from bpfctl.uapi import BindMapAttr, ProgInfo, ProgLoadAttr
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
@@ -31,6 +41,8 @@ GPL_LICENSES = frozenset(
     )
 )
 TAG_BYTES = 8
+# Where x86-64 has modules: stands for the address of a function before it has one.
+MODULES_VADDR = 0xFFFFFFFFC0000000
 
 
 def tag(insns: bytes, digest: str) -> bytes:
@@ -49,6 +61,30 @@ def tag(insns: bytes, digest: str) -> bytes:
         if words[follower : follower + 4] == bytes(4):
             words[follower + 4 : follower + 8] = bytes(4)
     return hashlib.new(digest, words, usedforsecurity=False).digest()[:TAG_BYTES]
+
+
+def split_functions(insns: bytes, starts: list[int]) -> list[bytes]:
+    """Return the functions of a program as the JIT gets them (jit_subprogs).
+
+    ``starts`` are their first insns, none for a program of one function. A call says which
+    function it goes to in its offset, and nothing in its immediate.
+    """
+    ends = [*starts[1:], len(insns) // INSN_BYTES]
+    code = bytearray(insns)
+    for at in range(0, len(code) if starts else 0, INSN_BYTES):
+        insn = decode(code[at : at + INSN_BYTES])
+        called = insn.code == CALL and insn.src == PSEUDO_CALL
+        if not called and not (insn.code == LD_IMM64 and insn.src == PSEUDO_FUNC):
+            continue
+        number = starts.index(at // INSN_BYTES + insn.imm + 1)
+        address = 1 if called else MODULES_VADDR
+        code[at : at + INSN_BYTES] = encode(insn.code, insn.dst, insn.src, number, address)
+        if not called:
+            code[at + INSN_BYTES : at + 2 * INSN_BYTES] = encode(0, imm=MODULES_VADDR >> 32)
+    return [
+        bytes(code[start * INSN_BYTES : end * INSN_BYTES])
+        for start, end in zip(starts, ends, strict=False)
+    ]
 
 
 class Progs:
@@ -112,7 +148,16 @@ class Progs:
             rec.name,
             bool(rec.gpl_compatible),
             rec.btf_id,
+            rec.insns,
+            bytes.fromhex(rec.priv.get("func_info", "")),
+            bytes.fromhex(rec.priv.get("line_info", "")),
+            self._function_tags(rec),
         )
+
+    def _function_tags(self, rec: ProgRecord) -> tuple[bytes, ...]:
+        starts = rec.priv.get("starts", ())
+        digest = self._kernel.profile.tag_digest
+        return tuple(tag(code, digest) for code in split_functions(rec.insns, list(starts)))
 
 
 def map_ids(rec: ProgRecord) -> tuple[int, ...]:
@@ -172,6 +217,8 @@ def _build(
     rec.insns = bytes(program.code.raw)
     rec.map_ids = ",".join(str(map_id) for map_id in program.map_ids)
     rec.btf_id = program.btf_id
+    if len(program.starts) > 1:
+        rec.priv["starts"] = program.starts
     _jit(kernel, rec, memory, program)
     _check_tail_calls(kernel, rec)
 
@@ -198,6 +245,8 @@ def prog_load(kernel: Kernel, task: Task, attr: ProgLoadAttr) -> int:
             "attach_type": attach_type,
             "nr_func_info": attr.func_info_cnt,
             "nr_line_info": attr.line_info_cnt,
+            "func_info": attr.func_info.hex(),
+            "line_info": attr.line_info.hex(),
         },
     )
     memory = ProgMemory(kernel, rec)
@@ -221,3 +270,21 @@ def _publish(kernel: Kernel, task: Task, rec: ProgRecord) -> int:
     except BaseException:
         kernel.progs.put(rec.id)
         raise
+
+
+def prog_bind_map(kernel: Kernel, task: Task, attr: BindMapAttr) -> None:
+    """BPF_PROG_BIND_MAP: make a program hold a map, once.
+
+    :raises KernelError: EBADF; EINVAL for other kinds of objects; ENOMEM.
+    """
+    prog_file = kernel.files.get(task.pid, attr.prog_fd)
+    map_file = kernel.files.get(task.pid, attr.map_fd)
+    if prog_file.obj_kind != "prog" or map_file.obj_kind != "map":
+        raise KernelError(E.INVAL, "not a program and a map")
+    rec = kernel.progs.get(prog_file.obj_id)
+    held = map_ids(rec)
+    if map_file.obj_id in held:
+        return
+    ProgMemory(kernel, rec).replace_used_maps(len(held) + 1)
+    rec.map_ids = ",".join(str(map_id) for map_id in (*held, map_file.obj_id))
+    kernel.maps.inc(map_file.obj_id, user=False)

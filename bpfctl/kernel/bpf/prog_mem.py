@@ -119,6 +119,11 @@ class ProgMemory:
         if nr_maps:
             self.mem.kmalloc("used_maps", nr_maps * POINTER_BYTES, self.gfp("used_maps"))
 
+    def replace_used_maps(self, nr_maps: int) -> None:
+        """Make the list of used maps longer; the new one is charged to nobody."""
+        self.mem.free("used_maps")
+        self.mem.kmalloc("used_maps", nr_maps * POINTER_BYTES, GFP_KERNEL)
+
     def alloc_jit(self, function_lengths: list[int], nr_line_info: int) -> None:
         """Allocate the copies of functions that the JIT works on, and its line addresses.
 
