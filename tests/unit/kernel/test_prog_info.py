@@ -39,7 +39,7 @@ def _callees(insns: bytes) -> list[int]:
 
 
 def test_a_call_names_its_function_by_number():
-    (caller, _) = split_functions(call_function(0) + straight(1) + straight(1), [0, 2])
+    (caller, _) = split_functions(call_function(1) + straight(1) + straight(1), [0, 2])
     assert caller[:8] == b"\x85\x10\x01\x00\x01\x00\x00\x00"
 
 
