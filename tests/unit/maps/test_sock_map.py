@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from unit.maps.machine import KERNELS, Machine, cells, outcome
@@ -66,10 +68,8 @@ def test_update(what, at, flags, in_map, in_hash, size):
         fds = {"sock": socket(machine), "bad": 77, "in": 0, "map": fd, "big": 1 << 31}
         machine.map_update_elem(fd, u32(0), u64(socket(machine))[:size])
         new = u64(fds[what])[:size]
-        call = outcome(
-            lambda m=machine, f=fd, v=new: m.map_update_elem(f, u32(int(at)), v, int(flags))
-        )
-        assert call == want, kind
+        update = partial(machine.map_update_elem, fd, u32(int(at)), new, int(flags))
+        assert outcome(update) == want, kind
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_delete(kind, present, absent, beyond):
     machine = Machine()
     fd = machine.create(kind, 4, 8, 4)
     machine.map_update_elem(fd, u32(0), u64(socket(machine)))
-    found = [outcome(lambda k=k: machine.map_delete_elem(fd, u32(k))) for k in (0, 1, 100)]
+    found = [outcome(partial(machine.map_delete_elem, fd, u32(k))) for k in (0, 1, 100)]
     assert found == [present, absent, beyond]
 
 
@@ -117,7 +117,7 @@ def test_a_closed_socket_leaves(kind):
         machine.map_update_elem(fd, u32(index), u64(sock))
     kept = cookie(machine, stays)
     discard(machine, gone)
-    found = [outcome(lambda k=k: machine.map_lookup_elem(fd, u32(k))) for k in range(3)]
+    found = [outcome(partial(machine.map_lookup_elem, fd, u32(k))) for k in range(3)]
     assert found == ["ENOENT", "ok", "ENOENT"]
     assert machine.map_lookup_elem(fd, u32(1)) == kept
     discard(machine, stays)
