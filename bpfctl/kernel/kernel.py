@@ -111,19 +111,16 @@ class Kernel:
         :raises KernelError: the errno of the call.
         :raises TaskKilled: the OOM killer took the caller.
         """
+        if self.profile.checks.unprivileged == "dispatch":
+            self.check_unprivileged(self.task(pid))
+        return self._run(pid, COMMANDS[cmd], attr)
 
-        def command(task: Task) -> Any:
-            if self.profile.checks.unprivileged == "dispatch":
-                self.check_unprivileged(task)
-            return COMMANDS[cmd](self, task, attr)
-
-        return self._run(pid, command)
-
-    def _run(self, pid: int, call: Callable[[Task], T]) -> T:
+    def _run(self, pid: int, call: Callable[..., T], *args: Any) -> T:
+        """Do ``call(kernel, task, *args)`` as task ``pid``."""
         task = self.task(pid)
         previous, self.current = self.current, task
         try:
-            return call(task)
+            return call(self, task, *args)
         except OomKill as kill:
             hint = self._refusal_hint()
             self.exit_task(pid)
@@ -174,7 +171,7 @@ class Kernel:
         """
         return self._run(
             pid,
-            lambda task: self.mappings.mmap(task, fd, offset, length, writable, shared, addr),
+            lambda _, task: self.mappings.mmap(task, fd, offset, length, writable, shared, addr),
         )
 
     def munmap(self, pid: int, mapping: int) -> None:
@@ -190,11 +187,11 @@ class Kernel:
         :raises KernelError: EFAULT where it would get SIGSEGV.
         :raises TaskKilled: the OOM killer took it while the page was made.
         """
-        return self._run(pid, lambda task: self.mappings.read(pid, mapping, at, size))
+        return self._run(pid, lambda _, task: self.mappings.read(pid, mapping, at, size))
 
     def mem_write(self, pid: int, mapping: int, at: int, content: bytes) -> None:
         """Write to a mapping, as the process would; errors as in :meth:`mem_read`."""
-        self._run(pid, lambda task: self.mappings.write(pid, mapping, at, content))
+        self._run(pid, lambda _, task: self.mappings.write(pid, mapping, at, content))
 
     def _refusal_hint(self) -> str:
         refusal = self.memcg.charger.refusal

@@ -19,6 +19,11 @@ from bpfctl.store.schema import Table, signed
 # Buffered elements and value bytes after which they are written to the (uncommitted) file.
 MAX_PENDING: Final = 50_000
 MAX_PENDING_BYTES: Final = 32 << 20
+# A transaction that keeps asking for elements reads the whole map once, if it is not too large:
+# from this many questions on, when it has at most so many elements for each, and in all.
+READ_ALL_FROM: Final = 1 << 10
+READ_ALL_SHARE: Final = 64
+READ_ALL_MOST: Final = 1 << 18
 
 _GET = 'SELECT value, pos, aux FROM elem WHERE "map" = ? AND "key" = ?'
 _PUT = 'INSERT OR REPLACE INTO elem ("map", "key", value, pos, aux) VALUES (?, ?, ?, ?, ?)'
@@ -28,6 +33,7 @@ _AFTER = 'SELECT "key", pos FROM elem WHERE "map" = ? AND pos > ? ORDER BY pos L
 _ROWS = 'SELECT "key", value, pos, aux FROM elem WHERE "map" = ? ORDER BY pos'
 _ROWS_AFTER = 'SELECT "key", value, pos, aux FROM elem WHERE "map" = ? AND pos > ? ORDER BY pos'
 _ANY = 'SELECT 1 FROM elem WHERE "map" = ? LIMIT 1'
+_COUNT = 'SELECT count(*) FROM elem WHERE "map" = ?'
 _CLEAR = 'DELETE FROM elem WHERE "map" = ?'
 
 
@@ -229,6 +235,9 @@ class SqlCells(Cells):
         self._pending: dict[bytes, Cell | None] = {}
         # Whether the file has elements of this map; None before the first look.
         self._in_file: bool | None = None
+        # All elements of the file, once read; how often the file was asked for one.
+        self._all: dict[bytes, Cell] | None = None
+        self._asked = 0
 
     def _has_rows(self) -> bool:
         if self._in_file is None:
@@ -239,10 +248,21 @@ class SqlCells(Cells):
         found = self._pending.get(key)
         if found is not None or key in self._pending:
             return found
+        if self._all is not None:
+            return self._all.get(key)
         if not (self._in_file or self._has_rows()):
             return None
+        self._asked += 1
+        if self._asked >= READ_ALL_FROM and not self._asked & (self._asked - 1):
+            self._consider_reading_all()
         row = self._conn.execute(_GET, (self._map, key)).fetchone()
         return cast("Cell | None", row)
+
+    def _consider_reading_all(self) -> None:
+        count = self._conn.execute(_COUNT, (self._map,)).fetchone()[0]
+        if count <= min(self._asked * READ_ALL_SHARE, READ_ALL_MOST):
+            rows = self._conn.execute(_ROWS, (self._map,))
+            self._all = {key: (value, pos, aux) for key, value, pos, aux in rows}
 
     def put(self, key: bytes, value: bytes, pos: Pos, aux: int = 0) -> None:
         self._pending[key] = (value, pos, aux)
@@ -274,6 +294,7 @@ class SqlCells(Cells):
         if self._has_rows():
             self._conn.execute(_CLEAR, (self._map,))
             self._in_file = False
+        self._all = None
 
     def flush(self) -> None:
         """Write the buffered changes: deletions first, for their positions may be taken again."""
@@ -290,7 +311,18 @@ class SqlCells(Cells):
             rows.sort(key=_pos)
             self._conn.executemany(_PUT, rows)
             self._in_file = True
+        if self._all is not None:
+            self._keep_up()
         pending.clear()
+
+    def _keep_up(self) -> None:
+        """Bring what was read of the file up to date with what was written to it."""
+        assert self._all is not None
+        for key, cell in self._pending.items():
+            if cell is None:
+                self._all.pop(key, None)
+            else:
+                self._all[key] = cell
 
 
 def _pos(row: tuple[Any, ...]) -> Any:

@@ -289,11 +289,13 @@ class Htab(MapType):
             raise KernelError(E.NOENT)
 
     def update(self, key: bytes, value: bytes, flags: int) -> None:
-        if self.percpu and flags & BPF_F_LOCK:
-            raise KernelError(E.INVAL)
-        self.check_update_flags(flags)
+        if flags:
+            if self.percpu and flags & BPF_F_LOCK:
+                raise KernelError(E.INVAL)
+            self.check_update_flags(flags)
         old = self.cells.get(key)
-        self.check_presence(old, flags)
+        if flags:
+            self.check_presence(old, flags)
         if old is not None and (self.percpu or flags & BPF_F_LOCK):
             self.cells.put(key, self.stored(value), old[1], old[2])
             return
