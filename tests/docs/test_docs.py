@@ -10,8 +10,10 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
 from docs.console import Step, matches, steps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +27,7 @@ SESSIONS = [path for path in FILES if "```console" in (ROOT / path).read_text(en
 class Shell:
     """Runs the commands of one file."""
 
-    def __init__(self, cli) -> None:
+    def __init__(self, cli: Any) -> None:
         self.cli = cli
         self.status = 0
 
@@ -34,7 +36,7 @@ class Shell:
         if words[0] == "bpfctl":
             result = self.cli(*words[1:])
             self.status = result.status
-            return (result.stdout + result.stderr).splitlines()
+            return str(result.stdout + result.stderr).splitlines()
         if words[0] == "python":
             done = subprocess.run(
                 [sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False
@@ -46,7 +48,7 @@ class Shell:
 
 
 @pytest.mark.parametrize("path", SESSIONS, ids=str)
-def test_session(cli, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_session(cli: Any, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BPFCTL_HINTS", "always")
     monkeypatch.chdir(tmp_path)
     shell = Shell(cli)
