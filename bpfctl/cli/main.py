@@ -21,10 +21,15 @@ KILLED_STATUS = 137
 OUTPUT_STATUS = 255
 INTERRUPT_STATUS = 130
 PIPE_STATUS = 141
+COMPLETE_VARIABLE = "_BPFCTL_COMPLETE"  # set by a shell that completes a line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program name); return the exit status."""
+    if COMPLETE_VARIABLE in os.environ:
+        from bpfctl.cli.complete import answer
+
+        return answer(os.environ[COMPLETE_VARIABLE])
     out = Out()
     try:
         status = _main(list(sys.argv[1:] if argv is None else argv), out)

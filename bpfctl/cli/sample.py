@@ -93,7 +93,7 @@ class SampleGroup(click.Group):
         return self.make(name, registry.load(name))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args:
+        if not args and not ctx.resilient_parsing:  # completion asks for less than a command
             known = ", ".join(self.list_commands(ctx))
             raise CommandError(f"{ctx.command_path} needs a sample", hint=f"there are: {known}")
         return super().parse_args(ctx, args)
