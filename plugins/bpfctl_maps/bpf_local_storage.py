@@ -311,6 +311,8 @@ class LocalStorage(MapType):
         return given.objcg
 
     def fill(self, entries: int) -> None:
+        if not entries:
+            return
         for label in (ELEM, STORAGE):
             if self.cached:
                 self._cache(label).alloc_many(self._cpu, entries)

@@ -82,6 +82,7 @@ class CpuMap(IndexedMap):
         old = self.cells.get(key)
         if old is not None:
             self.cells.delete(key)
+            self.rec.nr_elems -= 1
             self._free_entry(old[2])
             self.values.drop(old[0])
 
@@ -113,6 +114,7 @@ class CpuMap(IndexedMap):
             raise
         self._remove(key)
         self.cells.put(key, stored, cpu, payer)
+        self.rec.nr_elems += 1
 
     def delete(self, key: bytes) -> None:
         if index_of(key) >= self.rec.max_entries:
@@ -120,7 +122,9 @@ class CpuMap(IndexedMap):
         self._remove(key)
 
     def fill(self, entries: int) -> None:
-        self._alloc_entries(min(entries, self.rec.max_entries, self.cpus))
+        entries = min(entries, min(self.rec.max_entries, self.cpus) - self.rec.nr_elems)
+        self._alloc_entries(entries)
+        self.rec.nr_elems += entries
 
 
 @hookimpl

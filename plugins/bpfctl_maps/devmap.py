@@ -175,7 +175,7 @@ class Dtab(IndexedMap):
             self._remove(key)
 
     def fill(self, entries: int) -> None:
-        entries = min(entries, self.rec.max_entries)
+        entries = min(entries, self.rec.max_entries - self.items)
         self.map_mem().kmalloc(ENTRY, self.entry_size, self.update_gfp(), entries)
         self.items += entries
 

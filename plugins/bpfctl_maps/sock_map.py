@@ -187,7 +187,7 @@ class SockHash(SockBase):
         return self.buckets.next_key(key)
 
     def fill(self, entries: int) -> None:
-        entries = min(entries, self.rec.max_entries)
+        entries = min(entries, self.rec.max_entries - self.rec.nr_elems)
         self.map_mem().kmalloc(ELEM, self.elem_size, self.update_gfp(), entries)
         self.rec.nr_elems += entries
 

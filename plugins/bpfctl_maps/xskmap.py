@@ -97,7 +97,7 @@ class XskMap(SocketMap):
             self._remove(key)
 
     def fill(self, entries: int) -> None:
-        entries = min(entries, self.rec.max_entries)
+        entries = min(entries, self.rec.max_entries - self.rec.nr_elems)
         self.map_mem().kmalloc(NODE, self.sizeof("xsk_map_node"), self.update_gfp(), entries)
         self.rec.nr_elems += entries
 
