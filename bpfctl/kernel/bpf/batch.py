@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.bpf.elem import open_map, value_buffer_size
+from bpfctl.kernel.bpf.elem import open_map, user_value, value_buffer_size
 from bpfctl.kernel.bpf.map import MapType
 from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
 from bpfctl.kernel.records import Task
@@ -66,7 +66,7 @@ def map_update_batch(kernel: Kernel, task: Task, attr: BatchAttr) -> BatchResult
         key = attr.keys[index * key_size : (index + 1) * key_size]
         value = attr.values[index * value_size : (index + 1) * value_size]
         try:
-            found.update(key, value, attr.elem_flags)
+            found.update(key, user_value(found, value), attr.elem_flags)
         except KernelError as exc:
             return BatchResult(index, exc.code)
     return BatchResult(attr.count)

@@ -81,6 +81,21 @@ def map_lookup_each(
     return found.lookup_each(keys, from_prog)
 
 
+def user_value(found: MapType, value: bytes) -> bytes:
+    """Return ``value`` as it is stored: what the kernel keeps for itself does not come from user
+    space, and is zero as long as no program used it (copy_map_value)."""
+    fields = found.rec.priv.get("fields")
+    if not fields:
+        return value
+    stored = bytearray(value)
+    stride = -(-found.rec.value_size // 8) * 8 if found.percpu else len(value)
+    for slot in range(0, len(value), stride):
+        for places in fields.values():
+            for offset, size in places:
+                stored[slot + offset : slot + offset + size] = bytes(size)
+    return bytes(stored)
+
+
 def map_update_elem(kernel: Kernel, task: Task, attr: ElemAttr) -> None:
     """Store a value."""
     found = open_map(kernel, task, attr.map_fd, FMODE_WRITE)
@@ -89,7 +104,7 @@ def map_update_elem(kernel: Kernel, task: Task, attr: ElemAttr) -> None:
     size = value_buffer_size(found)
     if attr.value is None or len(attr.value) < size:
         raise KernelError(E.FAULT, "value buffer")
-    found.update(key, attr.value[:size], attr.flags)
+    found.update(key, user_value(found, attr.value[:size]), attr.flags)
 
 
 def map_delete_elem(kernel: Kernel, task: Task, attr: ElemAttr) -> None:

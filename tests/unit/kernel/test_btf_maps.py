@@ -268,3 +268,30 @@ def test_descriptor_of_something_else():
     with pytest.raises(KernelError) as found:
         machine.bpf.map_create(attr)
     assert errno_name(found.value.code) == "EINVAL"
+
+
+@pytest.mark.parametrize("kind", ["array", "hash"])
+def test_what_the_kernel_keeps_in_a_value_is_not_written_by_users(kind: str):
+    machine, types = Machine(), Types()
+    value, size = types.value("spin_lock")
+    fd = create(machine, types, kind, types.int, value, size)
+    written = bytes(range(1, size + 1))
+    stored = written[:8] + bytes(4) + written[12:]
+    machine.bpf.map_update_elem(fd, bytes(4), written)
+    assert machine.bpf.map_lookup_elem(fd, bytes(4)) == stored
+    machine.bpf.map_update_elem(fd, bytes(4), written, uapi.BPF_F_LOCK)
+    assert machine.bpf.map_lookup_elem(fd, bytes(4), uapi.BPF_F_LOCK) == stored
+    key = (1).to_bytes(4, "little")
+    batch = uapi.BatchAttr(fd, keys=key, values=written, count=1)
+    assert machine.bpf.map_batch(uapi.Cmd.MAP_UPDATE_BATCH, batch).count == 1
+    assert machine.bpf.map_lookup_elem(fd, key) == stored
+
+
+def test_each_cpu_has_its_own_fields():
+    machine, types = Machine(), Types()
+    value, size = types.value("kptr")
+    fd = create(machine, types, "percpu_hash", types.int, value, size)
+    written = bytes(range(1, 2 * size + 1))
+    machine.bpf.map_update_elem(fd, bytes(4), written)
+    want = written[:8] + bytes(8) + written[16:24] + bytes(8)
+    assert machine.bpf.map_lookup_elem(fd, bytes(4)) == want
