@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.bpf.prog import split_functions, tag
+from bpfctl.kernel.bpf.prog_tag import split_functions, tag
 from unit.kernel.asm import call_function, load_map, straight, with_functions
 from unit.kernel.machine import Machine
 

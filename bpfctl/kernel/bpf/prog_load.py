@@ -1,0 +1,139 @@
+"""BPF_PROG_LOAD: what a program goes through before it has an id (bpf_prog_load of syscall.c)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from bpfctl.errors import E, KernelError
+from bpfctl.kernel.bpf.insn import INSN_BYTES
+from bpfctl.kernel.bpf.jit import image_bytes
+from bpfctl.kernel.bpf.map_create import check_name
+from bpfctl.kernel.bpf.prog import map_ids
+from bpfctl.kernel.bpf.prog_check import Program, check_attr, verify
+from bpfctl.kernel.bpf.prog_mem import ProgMemory
+from bpfctl.kernel.bpf.prog_tag import tag
+from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
+from bpfctl.kernel.records import ProgRecord, Task
+from bpfctl.uapi import ProgLoadAttr
+
+if TYPE_CHECKING:
+    from bpfctl.kernel.kernel import Kernel
+
+GPL_LICENSES = frozenset(
+    (
+        b"GPL",
+        b"GPL v2",
+        b"GPL and additional rights",
+        b"Dual BSD/GPL",
+        b"Dual MIT/GPL",
+        b"Dual MPL/GPL",
+    )
+)
+
+
+def _check_tail_calls(kernel: Kernel, rec: ProgRecord) -> None:
+    """Fix or test who owns the program arrays that are used (bpf_check_tail_call)."""
+    for map_id in map_ids(rec):
+        used = kernel.maps.get(map_id)
+        if used.name == "prog_array":
+            owner = {"type": rec.type, "jited": int(rec.jited_len > 0)}
+            if used.rec.priv.setdefault("owner", owner) != owner:
+                raise KernelError(E.INVAL, "another type of program owns the array")
+
+
+def _check_kind_and_name(kernel: Kernel, attr: ProgLoadAttr) -> None:
+    if not 0 < attr.prog_type < kernel.profile.prog_types:
+        raise KernelError(E.INVAL, f"program type {attr.prog_type}")
+    check_name(attr.prog_name.split(b"\0")[0])
+
+
+def _jit(kernel: Kernel, rec: ProgRecord, memory: ProgMemory, program: Program) -> None:
+    if not kernel.config.jit_enable:
+        return
+    functions = program.functions()
+    memory.alloc_jit([end - start for start, end in functions], program.attr.line_info_cnt)
+    progs = kernel.profile.progs
+    rec.jited_len = sum(
+        image_bytes(program.code, start, end, progs.jit_prologue, progs.jit_exit)
+        for start, end in functions
+    )
+
+
+def _build(
+    kernel: Kernel,
+    task: Task,
+    rec: ProgRecord,
+    memory: ProgMemory,
+    attr: ProgLoadAttr,
+    attach_type: int,
+) -> None:
+    """Do all of bpf_prog_load() that may fail before the program gets its id."""
+    nr_insns = len(attr.insns) // INSN_BYTES
+    try:
+        memory.alloc(nr_insns)
+    except KernelError as exc:
+        raise KernelError(kernel.profile.progs.alloc_errno, exc.detail, exc.hint) from exc
+    memory.charge(task)
+    _check_kind_and_name(kernel, attr)
+    memory.borrow_for_verifier(nr_insns)
+    program = verify(kernel, task, attr, attach_type)
+    memory.grow(task, len(program.code))
+    memory.alloc_info(attr.func_info_cnt, attr.line_info_cnt)
+    memory.alloc_used_maps(len(program.map_ids))
+    rec.insns = bytes(program.code.raw)
+    rec.map_ids = ",".join(str(map_id) for map_id in program.map_ids)
+    rec.btf_id = program.btf_id
+    if len(program.starts) > 1:
+        rec.priv["starts"] = program.starts
+    _jit(kernel, rec, memory, program)
+    _check_tail_calls(kernel, rec)
+
+
+def load(kernel: Kernel, task: Task, attr: ProgLoadAttr) -> int:
+    """Check, charge and allocate a program, and return its descriptor.
+
+    Nothing is charged or allocated any more when this raises.
+
+    :raises KernelError: EPERM, E2BIG, EINVAL, EBADF, ENOMEM and what :func:`verify` says.
+    """
+    attach_type = check_attr(kernel, task, attr)
+    rec = ProgRecord(
+        id=kernel.progs.ids.peek(),
+        type=attr.prog_type,
+        name=attr.prog_name.split(b"\0")[0],
+        tag=tag(attr.insns, kernel.profile.tag_digest),
+        gpl_compatible=int(attr.license.split(b"\0")[0] in GPL_LICENSES),
+        load_time=time.time_ns(),
+        uid=task.uid,
+        objcg=0 if kernel.config.cgroup_memory == "nobpf" else kernel.current_objcg(),
+        refcnt=1,
+        priv={
+            "attach_type": attach_type,
+            "nr_func_info": attr.func_info_cnt,
+            "nr_line_info": attr.line_info_cnt,
+            "func_info": attr.func_info.hex(),
+            "line_info": attr.line_info.hex(),
+        },
+    )
+    memory = ProgMemory(kernel, rec)
+    try:
+        _build(kernel, task, rec, memory, attr, attach_type)
+    except BaseException:
+        memory.release()
+        raise
+    return _publish(kernel, task, rec)
+
+
+def _publish(kernel: Kernel, task: Task, rec: ProgRecord) -> int:
+    rec.id = kernel.progs.ids.take()
+    kernel.progs.records.add(rec)
+    for map_id in map_ids(rec):
+        kernel.maps.inc(map_id, user=False)
+    if rec.btf_id:
+        kernel.btfs.inc(rec.btf_id)
+    try:
+        return kernel.files.open(task, "prog", rec.id, FMODE_READ | FMODE_WRITE)
+    except BaseException:
+        kernel.progs.put(rec.id)
+        raise

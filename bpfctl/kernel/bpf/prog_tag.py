@@ -1,0 +1,63 @@
+"""Tags: digests of programs and of their functions."""
+
+from __future__ import annotations
+
+import hashlib
+
+from bpfctl.kernel.bpf.insn import (
+    CALL,
+    INSN_BYTES,
+    LD_IMM64,
+    PSEUDO_CALL,
+    PSEUDO_FUNC,
+    PSEUDO_MAP_FD,
+    PSEUDO_MAP_VALUE,
+    decode,
+    encode,
+)
+
+TAG_BYTES = 8
+# Where x86-64 has modules: stands for the address of a function before it has one.
+MODULES_VADDR = 0xFFFFFFFFC0000000
+
+
+def tag(insns: bytes, digest: str) -> bytes:
+    """Return the tag of a program: a digest of its instructions without map descriptors.
+
+    ``insns`` as given to BPF_PROG_LOAD; ``digest`` a hashlib name. Mirrors
+    bpf_prog_calc_tag().
+    """
+    words = bytearray(insns)
+    for at in range(0, len(words), INSN_BYTES):
+        src = words[at + 1] >> 4
+        if words[at] != LD_IMM64 or src not in (PSEUDO_MAP_FD, PSEUDO_MAP_VALUE):
+            continue
+        words[at + 4 : at + 8] = bytes(4)
+        follower = at + INSN_BYTES
+        if words[follower : follower + 4] == bytes(4):
+            words[follower + 4 : follower + 8] = bytes(4)
+    return hashlib.new(digest, words, usedforsecurity=False).digest()[:TAG_BYTES]
+
+
+def split_functions(insns: bytes, starts: list[int]) -> list[bytes]:
+    """Return the functions of a program as the JIT gets them (jit_subprogs).
+
+    ``starts`` are their first insns, none for a program of one function. A call says which
+    function it goes to in its offset, and nothing in its immediate.
+    """
+    ends = [*starts[1:], len(insns) // INSN_BYTES]
+    code = bytearray(insns)
+    for at in range(0, len(code) if starts else 0, INSN_BYTES):
+        insn = decode(code[at : at + INSN_BYTES])
+        called = insn.code == CALL and insn.src == PSEUDO_CALL
+        if not called and not (insn.code == LD_IMM64 and insn.src == PSEUDO_FUNC):
+            continue
+        number = starts.index(at // INSN_BYTES + insn.imm + 1)
+        address = 1 if called else MODULES_VADDR
+        code[at : at + INSN_BYTES] = encode(insn.code, insn.dst, insn.src, number, address)
+        if not called:
+            code[at + INSN_BYTES : at + 2 * INSN_BYTES] = encode(0, imm=MODULES_VADDR >> 32)
+    return [
+        bytes(code[start * INSN_BYTES : end * INSN_BYTES])
+        for start, end in zip(starts, ends, strict=False)
+    ]
