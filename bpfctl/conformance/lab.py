@@ -106,7 +106,7 @@ class Lab:
     @property
     def room(self) -> int:
         """How many elements rules store: within the example's capacity, few enough to be quick."""
-        return min(self.cls.example.max_entries, 8)
+        return min(self.cls.example.max_entries or 8, 8)
 
     def map_of(self, fd: int) -> MapType:
         """Return the live map behind a descriptor."""

@@ -182,10 +182,9 @@ def flags(cls: type[MapType]) -> None:
     """BPF_NOEXIST on a present key and BPF_EXIST on an absent one are refused; so are others."""
     for lab in labs(cls):
         fd = lab.create()
-        pairs = lab.elements(1)
-        if not pairs:
-            continue
+        pairs = lab.elements(2)
         key, value = pairs[0]
+        other = pairs[1][1]
         for odd in (3, 8, 1 << 32):
             result = attempt(lab.bpf.map_update_elem, fd, key, value, odd)
             demand(
@@ -193,7 +192,7 @@ def flags(cls: type[MapType]) -> None:
                 f"{lab.profile}: an update with flags {odd:#x} succeeds",
             )
         if attempt(lab.bpf.map_update_elem, fd, key, value) is None:
-            result = attempt(lab.bpf.map_update_elem, fd, key, value, 1)
+            result = attempt(lab.bpf.map_update_elem, fd, key, other, 1)
             demand(
                 isinstance(result, KernelError),
                 f"{lab.profile}: BPF_NOEXIST succeeds where the element exists",

@@ -12,6 +12,7 @@ class CgrpStorage(LocalStorage):
     """BPF_MAP_TYPE_CGRP_STORAGE."""
 
     name = "cgrp_storage"
+    example = LocalStorage.example_of("cgroup")
     kind = "cgrp"
 
     def owner(self, fd: int, create: bool) -> SimObject | None:

@@ -12,6 +12,7 @@ class InodeStorage(LocalStorage):
     """BPF_MAP_TYPE_INODE_STORAGE."""
 
     name = "inode_storage"
+    example = LocalStorage.example_of("inode")
     kind = "inode"
 
     def owner(self, fd: int, create: bool) -> SimObject | None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from bpfctl.errors import E, KernelError
+from bpfctl.kernel.bpf.example import Example
 from bpfctl.kernel.bpf.map import MapType, roundup_pow_of_two
 from bpfctl.kernel.bpf.memalloc import MemCache
 from bpfctl.kernel.mm.alloc import Mem
@@ -28,6 +29,7 @@ from bpfctl.uapi import (
     BPF_NOEXIST,
     MapCreateAttr,
 )
+from bpfctl_maps import examples
 
 CREATE_FLAGS = BPF_F_NO_PREALLOC | BPF_F_CLONE
 MAX_VALUE = 65535 - 128
@@ -43,6 +45,16 @@ class LocalStorage(MapType):
     btf_allowed = True
     special_fields = frozenset({"spin_lock", "kptr"})
     kind: ClassVar[str]
+
+    @staticmethod
+    def example_of(kind: str) -> Example:
+        """Return an example with simulated objects of ``kind`` as owners."""
+        return Example(
+            max_entries=0,
+            map_flags=BPF_F_NO_PREALLOC,
+            elements=examples.owned_by(kind, 8),
+            prepare=examples.int_and_chars(8),
+        )
 
     @abstractmethod
     def owner(self, fd: int, create: bool) -> SimObject | None:

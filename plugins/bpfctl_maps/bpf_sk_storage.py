@@ -14,6 +14,7 @@ class SkStorage(LocalStorage):
     """BPF_MAP_TYPE_SK_STORAGE."""
 
     name = "sk_storage"
+    example = LocalStorage.example_of("socket")
     kind = "sk"
 
     def owner(self, fd: int, create: bool) -> SimObject | None:

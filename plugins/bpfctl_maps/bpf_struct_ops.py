@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
+from bpfctl.kernel.bpf.example import Example
 from bpfctl.kernel.bpf.map import MapType, round_up
 from bpfctl.kernel.profile import Member, StructOpsType
 from bpfctl.kernel.records import ProgRecord, Task
@@ -21,6 +22,7 @@ from bpfctl.uapi import (
     PROG_TYPE_NUMBER,
     MapCreateAttr,
 )
+from bpfctl_maps import examples
 
 KEY = bytes(4)
 POINTER = 8
@@ -60,6 +62,7 @@ class StructOps(MapType):
 
     name = "struct_ops"
     family = "bpf_struct_ops"
+    example = Example(max_entries=1, writable=False, prepare=examples.tcp_congestion_ops)
     capability = "bpf"
     inner_allowed = False
     can_freeze = False

@@ -12,6 +12,7 @@ class TaskStorage(LocalStorage):
     """BPF_MAP_TYPE_TASK_STORAGE."""
 
     name = "task_storage"
+    example = LocalStorage.example_of("pidfd")
     kind = "task"
 
     def owner(self, fd: int, create: bool) -> SimObject | None:

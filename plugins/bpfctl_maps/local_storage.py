@@ -11,6 +11,7 @@ from typing import Any
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
+from bpfctl.kernel.bpf.example import Example
 from bpfctl.kernel.bpf.map import BPF_F_ACCESS_MASK, MapType, round_up
 from bpfctl.kernel.mm.gfp import GFP_USER
 from bpfctl.kernel.records import SimObject, Task
@@ -35,6 +36,8 @@ class CgroupStorage(MapType):
 
     name = "cgroup_storage"
     family = "local_storage"
+    # Elements come with programs that are attached to a cgroup.
+    example = Example(key_size=16, max_entries=0, writable=False)
     inner_allowed = False
     btf_allowed = True
     special_fields = frozenset({"spin_lock"})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
+from bpfctl.kernel.bpf.example import Example
 from bpfctl.kernel.bpf.map import BPF_F_ACCESS_MASK, MapType
 from bpfctl.kernel.net.sock import check_reuseport, socket_fd, sockfd_lookup
 from bpfctl.kernel.records import SimObject, Task
 from bpfctl.uapi import BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST, MapCreateAttr
+from bpfctl_maps import examples
 from bpfctl_maps.arraymap import index_of
 from bpfctl_maps.sockets import SocketMap
 
@@ -21,6 +23,9 @@ class ReuseportArray(SocketMap):
 
     name = "reuseport_sockarray"
     family = "reuseport_array"
+    example = Example(
+        elements=examples.opened("socket", 8, proto="udp", reuseport=True)
+    )
     capability = "bpf"
     btf_allowed = True
 

@@ -6,6 +6,7 @@ from abc import abstractmethod
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
+from bpfctl.kernel.bpf.example import Example
 from bpfctl.kernel.bpf.map import MapType, round_up, roundup_pow_of_two
 from bpfctl.kernel.jhash import jhash
 from bpfctl.kernel.net.sock import check_psock, check_user_data, socket_fd, sockfd_lookup
@@ -20,6 +21,7 @@ from bpfctl.uapi import (
     U32_MAX,
     MapCreateAttr,
 )
+from bpfctl_maps import examples
 from bpfctl_maps.arraymap import index_of
 from bpfctl_maps.buckets import Buckets
 from bpfctl_maps.sockets import SocketMap
@@ -90,6 +92,7 @@ class SockMap(SockBase):
     """BPF_MAP_TYPE_SOCKMAP."""
 
     name = "sockmap"
+    example = Example(elements=examples.opened("socket", 8))
 
     def attr_check(self, attr: MapCreateAttr, task: Task) -> None:
         self.check_value_and_flags(attr)
@@ -125,6 +128,7 @@ class SockHash(SockBase):
     """BPF_MAP_TYPE_SOCKHASH."""
 
     name = "sockhash"
+    example = Example(elements=examples.opened("socket", 8))
 
     def attr_check(self, attr: MapCreateAttr, task: Task) -> None:
         self.check_value_and_flags(attr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
+from bpfctl.kernel.bpf.example import Example
 from bpfctl.kernel.bpf.map import MapType
 from bpfctl.kernel.net.sock import sockfd_lookup
 from bpfctl.kernel.records import SimObject, Task
@@ -15,6 +16,7 @@ from bpfctl.uapi import (
     BPF_NOEXIST,
     MapCreateAttr,
 )
+from bpfctl_maps import examples
 from bpfctl_maps.arraymap import index_of
 from bpfctl_maps.sockets import SocketMap
 
@@ -28,6 +30,7 @@ class XskMap(SocketMap):
 
     name = "xskmap"
     family = "xskmap"
+    example = Example(value_size=4, elements=examples.opened("socket", proto="xdp"))
     capability = "net_admin"
 
     def attr_check(self, attr: MapCreateAttr, task: Task) -> None:
