@@ -128,7 +128,11 @@ class Lab:
     def demand_unchanged(self, before: dict[str, Any], when: str) -> None:
         """Refuse counters that differ from ``before``."""
         now = self.counters()
-        moved = [f"{name} {before[name]} -> {now[name]}" for name in now if now[name] != before[name]]
+        moved = [
+            f"{name} {before[name]} -> {value}"
+            for name, value in now.items()
+            if value != before[name]
+        ]
         demand(not moved, f"{self.profile}: {when}, yet {', '.join(moved)}")
 
     def demand_sound(self, when: str) -> None:

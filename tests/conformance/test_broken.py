@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from bpfctl import plugins
 from bpfctl.conformance.lab import Violation
 from bpfctl.conformance.rules import RULES
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.bpf import idr
 from bpfctl.kernel.bpf.map import MapType
 from bpfctl.kernel.records import Task
 from bpfctl.uapi import BPF_EXIST, BPF_NOEXIST, MapCreateAttr
@@ -210,8 +210,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Make a class the one that the kernel finds under its name."""
 
     def install(cls: type[MapType]) -> None:
-        monkeypatch.setattr(idr.plugins, "map_type", lambda name: cls)
-        monkeypatch.setattr(idr.plugins, "type_name", lambda number: cls.name)
+        monkeypatch.setattr(plugins, "map_type", lambda name: cls)
+        monkeypatch.setattr(plugins, "type_name", lambda number: cls.name)
 
     return install
 
@@ -237,7 +237,7 @@ def test_broken_type_is_noticed(rule: str, installed: Any) -> None:
 
 def test_a_walk_that_never_ends_is_noticed(installed: Any) -> None:
     installed(WalksInCircles)
-    with pytest.raises(Violation, match="again|ends with"):
+    with pytest.raises(Violation, match=r"again|ends with"):
         RULES["elements"](WalksInCircles)
 
 

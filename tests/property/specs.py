@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.util import find_spec
 
 from bpfctl.plugins import BUILTIN
 from bpfctl.uapi import BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, MAP_TYPE_NUMBER, MapCreateAttr
@@ -52,7 +51,7 @@ def specimen(name: str, map_flags: int = 0) -> MapCreateAttr:
 
 def variants() -> dict[str, MapCreateAttr]:
     """Return specimens of all built-in types, and of the hash types without preallocation."""
-    found = {name: specimen(name) for name in _PLAIN if name in BUILTIN and find_spec(BUILTIN[name])}
+    found = {name: specimen(name) for name in _PLAIN if name in BUILTIN}
     for name in ("hash", "percpu_hash", "hash_of_maps"):
         found[f"{name}-no_prealloc"] = specimen(name, BPF_F_NO_PREALLOC)
     found["array-mmapable"] = specimen("array", BPF_F_MMAPABLE)

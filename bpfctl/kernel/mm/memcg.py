@@ -174,7 +174,8 @@ class MemcgTree:
         if knob == "high":
             self.charger.event(memcg, "high")
             return []
-        return [t for level in self.charger.subtree(memcg.id) for t in self.tasks.find(cgroup=level)]
+        levels = self.charger.subtree(memcg.id)
+        return [task for level in levels for task in self.tasks.find(cgroup=level)]
 
     def stat(self, memcg: Memcg) -> dict[str, int]:
         """Return memory.stat (the fields that BPF moves) and memory.current, in bytes."""
