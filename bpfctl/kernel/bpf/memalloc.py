@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LLIST_NODE = 8
 PERCPU_CARRIER = 16
 SMALL_OBJECT = 256
+MOST_OF_ONE_INSERT = 2
 
 
 class MemCache:
@@ -101,7 +102,17 @@ class MemCache:
         self._set_count(cpu, count)
 
     def alloc_many(self, cpu: int, nr: int) -> None:
-        """Take ``nr`` objects on one CPU, at the cost of one."""
+        """Take ``nr`` objects on one CPU, at the cost of one.
+
+        The few that one insert takes go the way of an insert, which a limit may let have what is
+        left in the cache.
+
+        :raises KernelError: ENOMEM; of many objects none is taken then.
+        """
+        if nr <= MOST_OF_ONE_INSERT:
+            for _ in range(nr):
+                alloc_elem([self], cpu)
+            return
         count = self._count(cpu)
         batches = 0
         if count - nr < self.low:

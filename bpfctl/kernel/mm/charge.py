@@ -185,22 +185,49 @@ class Charger:
 
     # --- bytes -----------------------------------------------------------
 
-    def charge_bytes(self, objcg: Objcg, nbytes: int, kind: Reclaim) -> bool:
-        """Charge ``nbytes`` through the object stock; whole pages move the counters."""
-        if objcg.stock is not None and objcg.stock >= nbytes:
-            objcg.stock -= nbytes
+    def charge_bytes(self, objcg: Objcg, nbytes: int, kind: Reclaim, nr: int = 1) -> bool:
+        """Charge ``nbytes`` through the object stock, ``nr`` times; whole pages move the counters.
+
+        A charge that the stock cannot pay takes all its pages anew, and leaves what the stock
+        had: so ``nr`` charges are not one of ``nr`` times the size. Nothing stays charged when a
+        limit refuses one of them.
+        """
+        if nr > 1 and objcg.stock is None:
+            return self._charge_first_apart(objcg, nbytes, kind, nr)
+        total = nr * nbytes
+        stock = objcg.stock or 0
+        if objcg.stock is not None and stock >= total:
+            objcg.stock -= total
             return True
         size = self.page_size
-        pages = -(-nbytes // size)
+        step = -(-nbytes // size)
+        pages = -(-(total - stock) // (step * size)) * step if nr > 1 else step
         if not self.charge_pages(objcg, pages, kind):
             return False
-        uncharge_surplus = objcg.stock is None
+        drained = objcg.stock is None
+        if drained and nr > 1:
+            # What the stock was counted on for is gone.
+            self.uncharge_pages(objcg, pages)
+            return self._charge_first_apart(objcg, nbytes, kind, nr)
         if objcg.stock is None:
             objcg.stock, objcg.parked = objcg.parked, 0
-        objcg.stock += pages * size - nbytes
-        if uncharge_surplus:
+        objcg.stock += pages * size - total
+        if drained:
             self._trim(objcg)
         return True
+
+    def _charge_first_apart(self, objcg: Objcg, nbytes: int, kind: Reclaim, nr: int) -> bool:
+        """Charge ``nr`` times where there is no stock: the first charge makes one."""
+        if not self.charge_bytes(objcg, nbytes, kind):
+            return False
+        try:
+            charged = self.charge_bytes(objcg, nbytes, kind, nr - 1)
+        except OomKill:
+            self.uncharge_bytes(objcg, nbytes)
+            raise
+        if not charged:
+            self.uncharge_bytes(objcg, nbytes)
+        return charged
 
     def uncharge_bytes(self, objcg: Objcg, nbytes: int) -> None:
         """Give ``nbytes`` back to the stock; more than a page there goes back to the counters."""
