@@ -169,7 +169,7 @@ class Mem:
     def _charge(self, objcg: Objcg, footprint: Footprint, kind: Reclaim, nr: int) -> bool:
         charger = self.mm.memcg.charger
         if footprint.nbytes:
-            return charger.charge_bytes(objcg, nr * footprint.nbytes, kind)
+            return charger.charge_bytes(objcg, footprint.nbytes, kind, nr)
         if footprint.allocator == "kmalloc_large":
             return charger.charge_pages(objcg, nr * footprint.pages, kind)
         tries = 2 if footprint.allocator == "vmalloc" else 1
