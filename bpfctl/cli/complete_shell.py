@@ -83,7 +83,8 @@ _ZSH = """\
     (( $#about_plain + $#about_part + $#words_plain + $#words_part ))
 }
 
-if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+if [[ $funcstack[1] == _%(prog_name)s ]]; then
+    # Found in $fpath: this file is the body of the function of its name, and runs every time.
     %(complete_func)s "$@"
 else
     (( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }

@@ -8,7 +8,7 @@ from importlib import resources
 import click
 
 from bpfctl.cli.group import pass_app
-from bpfctl.cli.ours import App, CommandError, done
+from bpfctl.cli.ours import App, CommandError, done, json_option
 
 SHELLS = ("bash", "zsh", "fish")
 PACKAGE = "bpfctl_completions"
@@ -24,12 +24,15 @@ HINTS = {
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.option("--path", "where", is_flag=True, help="Print where the installed script is.")
+@json_option
 @pass_app
 def completion(app: App, shell: str, where: bool) -> None:
-    """Print the completion script of SHELL.
+    r"""Print the completion script of SHELL.
 
-    bash and zsh: eval "$(bpfctl completion bash)" in ~/.bashrc, or zsh in ~/.zshrc.
-    fish: bpfctl completion fish | source, or save it as ~/.config/fish/completions/bpfctl.fish.
+    \b
+    bash  eval "$(bpfctl completion bash)", in ~/.bashrc
+    zsh   eval "$(bpfctl completion zsh)", in ~/.zshrc
+    fish  bpfctl completion fish > ~/.config/fish/completions/bpfctl.fish
     """
     if where:
         path = script_path(shell)

@@ -1,0 +1,105 @@
+"""What completion knows of commands holds for the commands that there are."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+
+from bpfctl.cli import complete_own, complete_words
+from bpfctl.cli.complete import OBJECT_HELP, OPTION_HELP
+from bpfctl.cli.complete_state import State
+from bpfctl.cli.completion import FILES, SHELLS
+from bpfctl.cli.dispatch import OBJECTS, OWN_OBJECTS
+from bpfctl.cli.group import root
+from bpfctl.cli.options import LONG, OWN
+from bpfctl.cli.table import Table
+from conftest import Cli
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_installed_script_is_the_printed_one(cli: Cli, shell: str) -> None:
+    path = Path(cli.ok("completion", "--path", shell).strip())
+    assert path.name == FILES[shell]
+    # bpfctl completion bash > completions/bpfctl.bash, and so on, renews them.
+    assert path.read_text(encoding="utf-8") == cli.ok("completion", shell)
+    assert json.loads(cli.ok("completion", shell, "--json"))["script"] == path.read_text()
+
+
+def test_every_object_and_option_has_its_line() -> None:
+    assert list(OBJECT_HELP) == [*OBJECTS, *OWN_OBJECTS]
+    assert list(OPTION_HELP) == [*LONG, *OWN]
+
+
+def _tables() -> dict[str, Table]:
+    found = {}
+    for name, target in OBJECTS.items():
+        module, _, attribute = target.partition(":")
+        handler = getattr(import_module(module), attribute)
+        if isinstance(handler, Table):
+            found[name] = handler
+    return found
+
+
+def test_grammars_are_of_commands_that_exist() -> None:
+    verbs = {(name, verb) for name, table in _tables().items() for verb in table.verbs}
+    known = {*complete_words.PATTERNS, *complete_words.Grammars(State({})).coded}
+    assert known - verbs == {("batch", "")}
+    assert {verb for name, verb in verbs - known if name == "map"} == {"help"}
+
+
+def _commands(
+    command: click.Command, context: click.Context
+) -> Iterator[tuple[str, click.Command]]:
+    yield context.command_path.partition(" ")[2], command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None, name
+            yield from _commands(child, click.Context(child, context, name))
+
+
+def _parameters() -> dict[str, click.Parameter]:
+    context = click.Context(root, info_name="bpfctl")
+    return {
+        f"{path} {parameter.name}": parameter
+        for path, command in _commands(root, context)
+        for parameter in command.params
+    }
+
+
+def _completes_itself(parameter: click.Parameter) -> bool:
+    flag = isinstance(parameter, click.Option) and parameter.is_flag
+    return flag or isinstance(parameter.type, (click.Choice, click.Path))
+
+
+def test_every_parameter_has_values_or_is_known_to_be_free() -> None:
+    unknown = [
+        name
+        for name, parameter in _parameters().items()
+        if not _completes_itself(parameter)
+        and complete_own.find_values(*name.rsplit(" ", 1)) is None
+        # What a sample declares for itself is free text, or a choice.
+        and not (name.startswith("sample ") and parameter.name == "dist")
+    ]
+    assert unknown == [], "say in complete_own.VALUES what they take"
+
+
+def test_every_table_entry_is_of_a_parameter() -> None:
+    used = {complete_own.find_values(*name.rsplit(" ", 1)) for name in _parameters()}
+    assert [key for key, values in complete_own.VALUES.items() if values not in used] == []
+
+
+def test_a_command_loads_nothing_of_completion(state: Path) -> None:
+    code = (
+        "import sys; from bpfctl.cli.main import main; main(['map', 'show']);"
+        "print(sorted(name for name in sys.modules if 'complet' in name))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
