@@ -22,8 +22,6 @@ from bpfctl.cli.dispatch import OBJECTS, OWN_OBJECTS, find_own
 from bpfctl.cli.options import LONG, OWN
 from bpfctl.cli.table import Table
 
-Item = CompletionItem[str]
-
 PROGRAM = "bpfctl"
 # More than anybody reads.
 MAX_ITEMS = 5000
@@ -93,7 +91,7 @@ def answer(instruction: str) -> int:
             return 0
 
 
-def complete(args: list[str], incomplete: str) -> list[Item]:
+def complete(args: list[str], incomplete: str) -> list[CompletionItem[str]]:
     """Return what may stand in the place of ``incomplete``, after the words ``args``."""
     line = _Line(args)
     if line.value_of is not None:
@@ -169,7 +167,7 @@ def takes_value(option: str) -> bool:
     return option in OWN or option == "base-btf"
 
 
-def _global_option(line: _Line, incomplete: str) -> list[Item]:
+def _global_option(line: _Line, incomplete: str) -> list[CompletionItem[str]]:
     """Complete the name of a global option, or the value in ``--NAME=VALUE``."""
     name, equals, value = incomplete.partition("=")
     if equals:
@@ -217,13 +215,13 @@ def _bpftool(line: _Line) -> Offers:
     return Grammars(line.state).offers(name, verb, typed)
 
 
-def items(offers: Offers, incomplete: str, prefix: str = "") -> list[Item]:
+def items(offers: Offers, incomplete: str, prefix: str = "") -> list[CompletionItem[str]]:
     """Return the offers that begin with ``incomplete``, ``prefix`` before each of them.
 
     An item's type tells the shell what to do: add the ``plain`` word and a blank, add a ``part``
     of a word, or complete a ``file`` or ``dir`` of the host.
     """
-    found: list[Item] = []
+    found: list[CompletionItem[str]] = []
     for value, about in offers:
         if value in HOST_TYPES:
             found.append(CompletionItem(prefix + incomplete, type=HOST_TYPES[value]))
