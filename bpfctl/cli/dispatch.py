@@ -14,7 +14,7 @@ from bpfctl.errors import CommandError, KernelError
 OBJECTS = {
     "help": "bpfctl.cli.dispatch:help_",
     "batch": "bpfctl.cli.batch:batch",
-    "prog": "bpfctl.cli.pending:PROG",
+    "prog": "bpfctl.cli.prog:TABLE",
     "map": "bpfctl.cli.map:TABLE",
     "link": "bpfctl.cli.pending:LINK",
     "cgroup": "bpfctl.cli.pending:CGROUP",

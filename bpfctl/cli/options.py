@@ -22,7 +22,7 @@ LONG = {
 }
 # ours, long only, each with a value; bpftool's names and their abbreviations win
 OWN = ("state", "as", "uid", "caps", "cgroup", "memlock", "observe")
-_SWITCHES = "hVjpfmndLl"
+_SWITCHES = "hVjpfmndL"
 
 
 class UnknownOption(CommandError):

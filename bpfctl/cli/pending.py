@@ -27,19 +27,6 @@ def _empty(app: App, words: Words) -> None:
         app.out.json.end_array()
 
 
-def _prog_show(app: App, words: Words) -> int:
-    """Run ``prog show [PROG]`` on a kernel that has no program."""
-    from bpfctl.cli.select import prog_fds
-
-    if words.left == 2:
-        if prog_fds(app, words):
-            raise CommandError("bpfctl does not simulate 'prog show' of a program yet")
-        return -1
-    words.no_more()
-    _empty(app, words)
-    return 0
-
-
 def _prog_dump(app: App, words: Words) -> None:
     """Check the words of ``prog dump``."""
     if not words.left:
@@ -50,6 +37,20 @@ def _prog_dump(app: App, words: Words) -> None:
     if words.left < 2:
         raise UsageExit
     raise CommandError("bpfctl does not simulate 'prog dump' yet")
+
+
+def _prog_profile(app: App, words: Words) -> None:
+    """Check the words of ``prog profile``."""
+    from bpfctl.cli.select import prog_fd
+
+    words.need(3, -E.INVAL & 0xFF)
+    try:
+        prog_fd(app, words)
+    except CommandError as exc:
+        if exc.text:
+            app.out.error(exc.text)
+        raise CommandError("failed to parse fd") from exc
+    raise CommandError("bpfctl does not simulate 'prog profile' yet")
 
 
 def _net_show(app: App, words: Words) -> None:
@@ -80,21 +81,14 @@ def _table(name: str, *verbs: tuple[str, Verb | Check]) -> Table:
 _ANY = Check()
 _HELP = ("help", Verb(_help))
 
-PROG = _table(
-    "prog",
-    ("show", Verb(_prog_show)),
-    ("list", Verb(_prog_show)),
-    _HELP,
-    ("dump", Verb(_prog_dump)),
-    ("pin", _PIN),
-    ("load", Check(2)),
-    ("loadall", Check(2)),
-    ("attach", _PIN),
-    ("detach", _PIN),
-    ("tracelog", _ANY),
-    ("run", Check(4)),
-    ("profile", _ANY),
-)
+PROG_MISSING = {
+    "dump": Verb(_prog_dump),
+    "attach": missing("prog", "attach", _PIN),
+    "detach": missing("prog", "detach", _PIN),
+    "tracelog": missing("prog", "tracelog", _ANY),
+    "run": missing("prog", "run", Check(4)),
+    "profile": Verb(_prog_profile),
+}
 LINK = _table(
     "link",
     ("show", Verb(_link_show)),

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import os
-import posixpath
 from collections.abc import Callable
 
 from bpfctl.cli.session import App
 from bpfctl.cli.words import Words
 from bpfctl.errors import CommandError, E, KernelError
+from bpfctl.libbpf.paths import absolute, dirname
 
 # Descriptor of whatever a selector names.
 Selector = Callable[[App, Words], int]
-
-
-def absolute(path: str) -> str:
-    """Return ``path`` as the simulated system sees it."""
-    if path.startswith("/"):
-        return path
-    return posixpath.join(os.getcwd().replace(os.sep, "/"), path)
-
-
-def dirname(path: str) -> str:
-    """Return the directory part as dirname(3) does."""
-    stripped = path.rstrip("/")
-    if not stripped:
-        return "/" if path else "."
-    head, slash, _ = stripped.rpartition("/")
-    if not slash:
-        return "."
-    return head.rstrip("/") or "/"
 
 
 def exists(app: App, path: str) -> bool:

@@ -11,7 +11,6 @@ from bpfctl.cli.words import Words, u32
 from bpfctl.errors import CommandError, E, KernelError
 from bpfctl.uapi import BPF_OBJ_NAME_LEN, MapInfo, ProgInfo
 
-PROG_NAME_MAX = 127
 TAG_DIGITS = 16
 
 # Nothing was found and bpftool says nothing about it.
@@ -129,11 +128,13 @@ def prog_fds(app: App, words: Words) -> list[int]:
         tag = _parse_tag(words.take())
         return [fd for fd, info in _progs(app) if info.tag == tag]
     if words.next_is("name"):
+        from bpfctl.cli.prog_names import FULL_NAME_MAX, full_name
+
         words.take()
-        name = os.fsencode(words.take())
-        if len(name) > PROG_NAME_MAX:
+        name = words.take()
+        if len(os.fsencode(name)) > FULL_NAME_MAX:
             raise CommandError("can't parse name")
-        return [fd for fd, info in _progs(app) if info.name == name]
+        return [fd for fd, info in _progs(app) if full_name(app, info) == name]
     if words.next_is("pinned"):
         words.take()
         return [open_pinned(app, words.take(), "prog")]

@@ -20,7 +20,7 @@ from bpfctl.cli.ours import (
     run_default,
     show_table,
 )
-from bpfctl.cli.pins import absolute
+from bpfctl.libbpf.paths import absolute
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel

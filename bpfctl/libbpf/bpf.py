@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 class Kernel(Protocol):
     """What stands behind bpf(2): the simulated kernel, in memory or in a file."""
 
+    bpffs: Any
+
     def bpf(self, pid: int, cmd: Cmd, attr: Any) -> Any: ...
 
     def map_lookup_each(

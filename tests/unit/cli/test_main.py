@@ -171,7 +171,7 @@ def test_without_a_state(cli, state, argv, status, stdout):
         (["map", "event_pipe"], "expected 'id', 'name' or 'pinned', got: '(null)'?"),
         (["map", "show", "id", "7x"], "can't parse 7x as ID"),
         (["map", "show", "name", "x" * 16], "can't parse name"),
-        (["prog", "load", "a", "b"], "bpfctl does not simulate 'prog load' yet"),
+        (["prog", "load", "a"], "'load' needs at least 2 arguments, 1 found"),
         (["prog", "show", "tag", "12"], "can't parse tag"),
         (["cgroup"], "'cgroup' needs at least 1 arguments, 0 found"),
         (["--uid", "x", "map"], "can't parse 'x' as uid: expected a number"),

@@ -1,0 +1,455 @@
+"""Loading an object: its BTF, maps and programs through bpf(2), as libbpf 1.5 does it.
+
+Imports nothing of the object reader, so that names of this module come cheap.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from bpfctl.errors import CommandError, E, KernelError
+from bpfctl.libbpf import insns
+from bpfctl.libbpf.bpf import Bpf
+from bpfctl.libbpf.pinning import DEFAULT_BPFFS, make_parent_dir
+from bpfctl.libbpf.rlimit import explain_eperm
+from bpfctl.uapi import BPF_OBJ_NAME_LEN, PROG_TYPE_NUMBER, MapCreateAttr, MapInfo, ProgLoadAttr
+
+if TYPE_CHECKING:
+    from bpfctl.libbpf.mapspec import MapSpec
+    from bpfctl.libbpf.object import BpfObject
+    from bpfctl.libbpf.object_progs import ProgramSpec
+
+# Takes one message of the library, without its "libbpf: " prefix and its line break.
+Warn = Callable[[str], None]
+
+NO_FD = -1
+_ANY_BTF_ID = 1
+_PSEUDO_KFUNC_CALL = 2
+_NEEDS_TARGET = frozenset(PROG_TYPE_NUMBER[name] for name in ("tracing", "lsm"))
+_EXT = PROG_TYPE_NUMBER["ext"]
+_PROG_ARRAY = "prog_array"
+# r0 = 0; exit
+_TRIVIAL = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
+_PROBE_TYPES = ("socket_filter", "tracepoint")
+
+
+class LoadError(CommandError):
+    """An object could not be loaded; why has been said through the ``warn`` of the load."""
+
+    def __init__(self, err: int, hint: str = "") -> None:
+        super().__init__("failed to load object file", hint=hint)
+        self.errno = err
+
+
+def set_type(spec: ProgramSpec, prog_type: int, attach_type: int | None) -> None:
+    """Make a program be of another type than its section says.
+
+    What the section asks for besides (a target, flags) is then forgotten.
+    """
+    if spec.type != prog_type:
+        spec.type, spec.prog_flags, spec.attach_to = prog_type, 0, ""
+    spec.attach_type = attach_type
+
+
+@dataclass(slots=True)
+class LoadedMap:
+    """A map of an object: its definition, and its descriptor once there is one.
+
+    ``name`` is the declared one, or that of the map that takes its place. ``pin_path`` is where
+    it is pinned or will be.
+    """
+
+    spec: MapSpec
+    name: str
+    fd: int = NO_FD
+    reused: bool = False
+    pin_path: str = ""
+    pinned: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"map '{self.name}'"
+
+
+@dataclass(slots=True)
+class LoadedProgram:
+    """A program of an object and its descriptor, -1 if it was not loaded."""
+
+    spec: ProgramSpec
+    fd: int = NO_FD
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+
+@dataclass(slots=True)
+class Loader:
+    """One object on its way into the kernel.
+
+    Descriptors are those of the task of ``bpf``. ``release`` is what uname(2) says of the kernel,
+    for programs that ask for LINUX_KERNEL_VERSION.
+    """
+
+    bpf: Bpf
+    obj: BpfObject
+    warn: Warn
+    release: str = ""
+    btf_fd: int = 0
+    maps: list[LoadedMap] = field(default_factory=list)
+    programs: list[LoadedProgram] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        cpus = self.bpf.kernel.possible_cpus()
+        for spec in self.obj.maps:
+            made = LoadedMap(spec.resolve(cpus), spec.name)
+            if spec.pinning:
+                made.pin_path = f"{DEFAULT_BPFFS}/{spec.name}"
+            self.maps.append(made)
+        self.programs = [LoadedProgram(spec) for spec in self.obj.programs]
+
+    def reuse(self, index: int, fd: int) -> None:
+        """Put an existing map in the place of map ``index`` (bpf_map__reuse_fd).
+
+        Its definition and name replace those of the object. The loader keeps ``fd`` open.
+        """
+        found = self.maps[index]
+        info = self.bpf.map_info(fd)
+        cut = len(info.name) == BPF_OBJ_NAME_LEN - 1 and info.name == found.spec.kernel_name
+        if not cut:
+            found.name = info.name.decode(errors="replace")
+        found.spec = _as_it_is(found.spec, info)
+        found.fd, found.reused = fd, True
+
+    def load(self) -> None:
+        """Create everything, or nothing.
+
+        :raises LoadError: the kernel refused something.
+        """
+        try:
+            self._probe()
+            self._refuse_struct_ops()
+            self._load_btf()
+            for made in self.maps:
+                self._create(made)
+            for program in self.programs:
+                if program.spec.autoload:
+                    self._load_program(program)
+            for made in self.maps:
+                if made.spec.type_name == _PROG_ARRAY and not made.reused:
+                    self._fill_slots(made, "prog", self._prog_fds())
+        except KernelError as exc:
+            self._undo()
+            self.warn(f"failed to load object '{self.obj.path}'")
+            raise LoadError(exc.code, exc.hint) from exc
+
+    def close(self) -> None:
+        """Close all descriptors; what is pinned or in use elsewhere stays."""
+        held: list[LoadedMap | LoadedProgram] = [*self.programs, *self.maps]
+        for owner in held:
+            if owner.fd != NO_FD:
+                self.bpf.close(owner.fd)
+                owner.fd = NO_FD
+        if self.btf_fd:
+            self.bpf.close(self.btf_fd)
+            self.btf_fd = 0
+
+    def _undo(self) -> None:
+        for made in self.maps:
+            if made.pinned and not made.reused:
+                self.bpf.kernel.unlink(made.pin_path)
+                made.pinned = False
+        self.close()
+
+    # --- before anything is created ----------------------------------------
+
+    def _probe(self) -> None:
+        """Find out whether programs can be loaded at all (bpf_object__probe_loading)."""
+        for name in _PROBE_TYPES:
+            try:
+                fd = self.bpf.prog_load(ProgLoadAttr(PROG_TYPE_NUMBER[name], _TRIVIAL))
+            except KernelError as exc:
+                refused = exc
+            else:
+                self.bpf.close(fd)
+                return
+        self.warn(
+            f"Error in bpf_object__probe_loading():{refused.strerror}({refused.code}). Couldn't "
+            "load trivial BPF program. Make sure your kernel supports BPF (CONFIG_BPF_SYSCALL=y) "
+            "and/or that RLIMIT_MEMLOCK is set to big enough value."
+        )
+        raise refused
+
+    def _refuse_struct_ops(self) -> None:
+        """Refuse tables of operations: their types are those of a running kernel's BTF."""
+        for made in self.maps:
+            if made.spec.origin == "struct_ops" and made.spec.autocreate and not made.reused:
+                btf = self.obj.btf
+                name = btf.type(made.spec.btf_value_type_id).name if btf else made.name
+                self.warn(f"struct_ops init_kern: struct {name} is not found in kernel BTF")
+                raise KernelError(E.OPNOTSUPP, "struct_ops")
+
+    def _load_btf(self) -> None:
+        """Load the types; a kernel that refuses them does without."""
+        if self.obj.btf is None:
+            return
+        try:
+            self.btf_fd = self.bpf.btf_load(self.obj.btf.raw)
+        except KernelError as exc:
+            self.warn(f"BTF loading error: {-exc.code}")
+            self.warn(f"Error loading .BTF into kernel: {-exc.code}. BTF is optional, ignoring.")
+
+    # --- maps ----------------------------------------------------------------
+
+    def _create(self, made: LoadedMap) -> None:
+        """Create a map with its first contents, or take the pinned one (create_maps)."""
+        if not made.spec.autocreate:
+            return
+        try:
+            if made.pin_path and not made.reused:
+                self._reuse_pinned(made)
+            if not made.reused:
+                self._create_new(made)
+            if made.pin_path and not made.pinned:
+                self._auto_pin(made)
+        except KernelError as exc:
+            self.warn(f"{made.label}: failed to create: {exc.strerror}({-exc.code})")
+            self._perm_note(exc)
+            raise
+
+    def _create_new(self, made: LoadedMap) -> None:
+        spec = made.spec
+        inner_fd = self._inner(made) if spec.inner else 0
+        try:
+            made.fd = self._map_create(spec, made.name, inner_fd)
+        finally:
+            if inner_fd:
+                self.bpf.close(inner_fd)
+        if spec.data is not None:
+            self._populate(made)
+        if spec.slots and spec.type_name != _PROG_ARRAY:
+            self._fill_slots(made, "map", {known.spec.name: known.fd for known in self.maps})
+
+    def _inner(self, made: LoadedMap) -> int:
+        assert made.spec.inner is not None
+        try:
+            return self._map_create(made.spec.inner, made.spec.inner.name, 0)
+        except KernelError as exc:
+            self.warn(f"{made.label}: failed to create inner map: {-exc.code}")
+            raise
+
+    def _map_create(self, spec: MapSpec, name: str, inner_fd: int) -> int:
+        attr = spec.create_attr(self.btf_fd, inner_fd)
+        try:
+            return self.bpf.map_create(attr)
+        except KernelError as exc:
+            if not attr.btf_fd:
+                raise
+            self.warn(
+                f"Error in bpf_create_map_xattr({name}):{exc.strerror}({-exc.code}). "
+                "Retrying without BTF."
+            )
+        return self._without_btf(attr)
+
+    def _without_btf(self, attr: MapCreateAttr) -> int:
+        attr.btf_fd = attr.btf_key_type_id = attr.btf_value_type_id = 0
+        return self.bpf.map_create(attr)
+
+    def _populate(self, made: LoadedMap) -> None:
+        """Store the first values of global variables; constants are frozen then."""
+        data = (made.spec.data or b"").ljust(made.spec.value_size, b"\0")
+        if made.spec.origin == "kconfig":
+            data = self._kconfig(len(data))
+        try:
+            self.bpf.map_update_elem(made.fd, bytes(4), data)
+        except KernelError as exc:
+            self.warn(f"Error setting initial map({made.name}) contents: {exc.strerror}")
+            raise
+        if made.spec.frozen:
+            try:
+                self.bpf.map_freeze(made.fd)
+            except KernelError as exc:
+                self.warn(f"Error freezing map({made.name}) as read-only: {exc.strerror}")
+                raise
+
+    def _kconfig(self, size: int) -> bytes:
+        """Return the values of the kernel's configuration: its version, zero for the rest."""
+        data = bytearray(size)
+        for extern in self.obj.externs:
+            if extern.name == "LINUX_KERNEL_VERSION":
+                major, _, minor = self.release.partition(".")
+                code = int(major or 0) << 16 | int(minor.partition(".")[0] or 0) << 8
+                value = code.to_bytes(8, "little")[: extern.size]
+                data[extern.offset : extern.offset + len(value)] = value
+        return bytes(data)
+
+    def _fill_slots(self, made: LoadedMap, kind: str, fds: dict[str, int]) -> None:
+        """Store the elements that a table of maps or programs is declared with."""
+        for slot, name in sorted(made.spec.slots.items()):
+            fd = fds.get(name, NO_FD)
+            value = (fd & 0xFFFFFFFF).to_bytes(4, "little")
+            try:
+                self.bpf.map_update_elem(made.fd, slot.to_bytes(4, "little"), value)
+            except KernelError as exc:
+                self.warn(
+                    f"{made.label}: failed to initialize slot [{slot}] to {kind} '{name}' "
+                    f"fd={fd}: {-exc.code}"
+                )
+                raise
+
+    def _reuse_pinned(self, made: LoadedMap) -> None:
+        """Take the map that is pinned by name, if any (bpf_object__reuse_map)."""
+        try:
+            fd = self.bpf.obj_get(made.pin_path)
+        except KernelError as exc:
+            if exc.code == E.NOENT:
+                return
+            self.warn(f"couldn't retrieve pinned map '{made.pin_path}': {exc.strerror}")
+            self.warn(f"{made.label}: error reusing pinned map")
+            raise
+        info = self.bpf.obj_info(fd)
+        if not isinstance(info, MapInfo) or not _compatible(made.spec, info):
+            self.bpf.close(fd)
+            self.warn(f"couldn't reuse pinned map at '{made.pin_path}': parameter mismatch")
+            self.warn(f"{made.label}: error reusing pinned map")
+            raise KernelError(E.INVAL, "another map is pinned there")
+        made.fd, made.reused, made.pinned = fd, True, True
+
+    def _auto_pin(self, made: LoadedMap) -> None:
+        try:
+            make_parent_dir(self.bpf, made.pin_path, self.warn)
+            self.bpf.obj_pin(made.fd, made.pin_path)
+        except KernelError as exc:
+            self.warn(f"{made.label}: failed to auto-pin at '{made.pin_path}': {-exc.code}")
+            raise
+        made.pinned = True
+
+    # --- programs --------------------------------------------------------------
+
+    def _prog_fds(self) -> dict[str, int]:
+        return {program.name: program.fd for program in self.programs}
+
+    def _load_program(self, program: LoadedProgram) -> None:
+        spec = program.spec
+        label = f"prog '{spec.name}'"
+        try:
+            attr = self._attr(spec, label)
+            try:
+                program.fd = self.bpf.prog_load(attr)
+            except KernelError as exc:
+                self.warn(f"{label}: BPF program load failed: {exc.strerror}")
+                self._perm_note(exc)
+                raise
+        except KernelError as exc:
+            self.warn(f"{label}: failed to load: {-exc.code}")
+            raise
+        self._bind_constants(program)
+
+    def _attr(self, spec: ProgramSpec, label: str) -> ProgLoadAttr:
+        func_info = spec.func_info if self.btf_fd else []
+        line_info = spec.line_info if self.btf_fd else []
+        return ProgLoadAttr(
+            prog_type=spec.type,
+            insns=relocate(spec, {made.spec.name: made.fd for made in self.maps}),
+            license=self.obj.license.encode(),
+            prog_flags=spec.prog_flags,
+            prog_name=spec.kernel_name,
+            expected_attach_type=spec.attach_type or 0,
+            prog_btf_fd=self.btf_fd,
+            func_info_cnt=len(func_info),
+            line_info_cnt=len(line_info),
+            attach_btf_id=self._target(spec, label),
+            func_info=b"".join(struct.pack("<2I", *record) for record in func_info),
+            line_info=b"".join(struct.pack("<4I", *record) for record in line_info),
+        )
+
+    def _target(self, spec: ProgramSpec, label: str) -> int:
+        """Return the type id of what a program is to be attached to, 0 for most.
+
+        The simulated kernel has no types of its own: where one is wanted, any id does.
+        """
+        reason = ""
+        if spec.type == _EXT:
+            reason = "attach program FD is not set"
+        elif spec.type in _NEEDS_TARGET and not spec.attach_to:
+            reason = (
+                "no BTF-based attach target is specified, use bpf_program__set_attach_target()"
+            )
+        if reason:
+            self.warn(f"{label}: {reason}")
+            self.warn(f"{label}: failed to prepare load attributes: {-E.INVAL}")
+            raise KernelError(E.INVAL, reason)
+        return _ANY_BTF_ID if spec.type in _NEEDS_TARGET else 0
+
+    def _bind_constants(self, program: LoadedProgram) -> None:
+        """Make a program hold constants that it does not name, such as its metadata."""
+        for made in self.maps:
+            if made.spec.origin == "rodata" and made.fd != NO_FD:
+                try:
+                    self.bpf.prog_bind_map(program.fd, made.fd)
+                except KernelError as exc:
+                    self.warn(
+                        f"prog '{program.name}': failed to bind map '{made.name}': {exc.strerror}"
+                    )
+
+    def _perm_note(self, exc: KernelError) -> None:
+        note = explain_eperm(self.bpf, exc)
+        if note:
+            self.warn(note)
+
+
+def _compatible(spec: MapSpec, info: MapInfo) -> bool:
+    """Tell whether a pinned map is what the object declares (map_is_reuse_compat)."""
+    return (
+        spec.type,
+        spec.key_size,
+        spec.value_size,
+        spec.max_entries,
+        spec.map_flags,
+        spec.map_extra,
+    ) == (
+        info.type,
+        info.key_size,
+        info.value_size,
+        info.max_entries,
+        info.map_flags,
+        info.map_extra,
+    )
+
+
+def _as_it_is(spec: MapSpec, info: MapInfo) -> MapSpec:
+    """Return a definition with the properties of an existing map; its name stays."""
+    return replace(
+        spec,
+        type=info.type,
+        key_size=info.key_size,
+        value_size=info.value_size,
+        max_entries=info.max_entries,
+        map_flags=info.map_flags,
+        map_extra=info.map_extra,
+    )
+
+
+def relocate(spec: ProgramSpec, fds: dict[str, int]) -> bytes:
+    """Return the instructions with map descriptors filled in.
+
+    Addresses and ids of kernel symbols are zero: there is no kernel image behind them.
+    """
+    code = bytearray(spec.insns)
+    for reference in spec.references:
+        at = reference.insn
+        if reference.kind in ("map", "value"):
+            value = reference.kind == "value"
+            insns.set_src_reg(code, at, insns.PSEUDO_MAP_VALUE if value else insns.PSEUDO_MAP_FD)
+            insns.set_imm(code, at, fds.get(reference.name, NO_FD))
+            insns.set_imm(code, at + 1, reference.offset if value else 0)
+        elif reference.kind == "ksym":
+            insns.set_imm(code, at, 0)
+            insns.set_imm(code, at + 1, 0)
+        else:
+            insns.set_src_reg(code, at, _PSEUDO_KFUNC_CALL)
+            insns.set_imm(code, at, 0)
+    return bytes(code)
