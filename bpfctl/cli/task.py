@@ -46,7 +46,12 @@ _OPEN_HINTS = {
 }
 
 
-@click.group(cls=WordGroup, invoke_without_command=True)
+MEMORY = {
+    word: f"bpfctl.cli.task_memory:{word}" for word in ("mmap", "munmap", "read", "write")
+}
+
+
+@click.group(cls=WordGroup, lazy=MEMORY, invoke_without_command=True)
 @json_option
 @click.pass_context
 def task(ctx: click.Context) -> None:
