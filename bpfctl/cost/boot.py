@@ -13,6 +13,7 @@ from typing import Any
 from bpfctl.cost.choices import Machine
 from bpfctl.cost.plan import MapItem, ProgItem, Source
 from bpfctl.errors import KernelError, TaskKilled
+from bpfctl.kernel.bpf.map import round_up
 from bpfctl.kernel.bpf.prog_types import WITH_ATTACH_BTF
 from bpfctl.kernel.kernel import Kernel
 from bpfctl.kernel.mm.alloc import Mem, OomKill
@@ -31,6 +32,10 @@ _PSEUDO_BTF_ID = 3
 _PSEUDO_KFUNC_CALL = 2
 # The simulated kernel has no BTF of its own: one id is as good as another.
 _ANY_BTF_ID = 1
+_NO_SUCH_TYPE = 0x7FFFFFFF
+_CACHE_LINE = 64
+_SOCKET_FILTER = 1
+_RETURN_0 = bytes((0xB7, *bytes(7), 0x95, *bytes(7)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +175,7 @@ class World:
             self._resolved[id(item)] = spec
         inner_fd = self._map_create(spec.inner, loaded.btf_fd, 0) if spec.inner else 0
         try:
-            fd = self._map_create(spec, loaded.btf_fd, inner_fd, item.ifindex)
+            fd = self._map_create(spec, loaded.btf_fd, inner_fd, item)
             locked = self.locked_pages()
         finally:
             if inner_fd and self.kernel.tasks.get(self.task.pid) is not None:
@@ -179,16 +184,33 @@ class World:
         return Live(item, fd, self.kernel.files.get(self.task.pid, fd).obj_id, locked)
 
     def _map_create(
-        self, spec: MapSpec, btf_fd: int, inner_fd: int, ifindex: int = 0
+        self, spec: MapSpec, btf_fd: int, inner_fd: int, item: MapItem | None = None
     ) -> int:
         attr = spec.create_attr(btf_fd, inner_fd)
-        attr.map_ifindex = ifindex and self._netdev(ifindex)
+        if item and item.ifindex:
+            attr.map_ifindex = self._netdev(item.ifindex)
+        if item and item.ops:
+            self._name_kernel_struct(attr, item.ops, btf_fd)
         try:
             return self.bpf.map_create(attr)
         except KernelError:
-            if not attr.btf_fd or spec.origin == "struct_ops":
+            if not attr.btf_fd or attr.btf_vmlinux_value_type_id:
                 raise
         return self._without_btf(attr)
+
+    def _name_kernel_struct(self, attr: MapCreateAttr, name: str, btf_fd: int) -> None:
+        """Fill in what a loader finds in the kernel's own BTF: the value type and its size."""
+        if not self.kernel.progs.ids.peek() > 1:
+            # libbpf has tried what the kernel can do by then; old kernels read their BTF for it.
+            self.bpf.close(self.bpf.prog_load(ProgLoadAttr(_SOCKET_FILTER, _RETURN_0)))
+        profile = self.kernel.profile
+        attr.btf_fd, attr.btf_key_type_id, attr.btf_value_type_id = btf_fd, 0, 0
+        attr.btf_vmlinux_value_type_id = _NO_SUCH_TYPE
+        for ops in profile.struct_ops.types:
+            if ops.name == name:
+                attr.btf_vmlinux_value_type_id = ops.type_id
+                value = profile.sizeof("bpf_struct_ops_value") + ops.size
+                attr.value_size = round_up(value, _CACHE_LINE)
 
     def _without_btf(self, attr: MapCreateAttr) -> int:
         """Try once more as libbpf does: an older kernel may not know the types of fields."""

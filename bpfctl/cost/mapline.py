@@ -9,7 +9,7 @@ from bpfctl import plugins, uapi
 from bpfctl.cost.choices import parse_count
 from bpfctl.cost.plan import MapItem
 from bpfctl.errors import CommandError
-from bpfctl.libbpf.mapspec import MapSpec
+from bpfctl.libbpf.mapspec import STRUCT_OPS, MapSpec
 from bpfctl.uapi import MAP_TYPES, U32_MAX
 
 # word: attribute of MapSpec, largest value
@@ -27,7 +27,7 @@ _ALIASES = {
     "map_flags": "flags",
     "map_extra": "extra",
 }
-WORDS = ("type", "name", "flags", "inner", "copies", *NUMBERS)
+WORDS = ("type", "name", "flags", "inner", "copies", "struct", *NUMBERS)
 
 _FLAGS = (
     "no_prealloc",
@@ -76,9 +76,10 @@ _DEFAULTS: dict[str, dict[str, int]] = {
     "task_storage": _STORAGE,
     "cgrp_storage": _STORAGE,
     "arena": {"flags": FLAGS["mmapable"]},
+    "struct_ops": {"key": 4, "entries": 1},
 }
 # The kernel wants the types of key and value for these.
-NEED_BTF = frozenset(("sk_storage", "inode_storage", "task_storage", "cgrp_storage"))
+NEED_BTF = frozenset(("sk_storage", "inode_storage", "task_storage", "cgrp_storage", "struct_ops"))
 
 
 def parse_map(text: str, number: int) -> tuple[MapItem, str]:
@@ -123,6 +124,8 @@ def map_item(words: Mapping[str, Any], where: str, name: str) -> tuple[MapItem, 
     if not spec.name.isascii() or not spec.name.replace(".", "_").replace("_", "a").isalnum():
         raise CommandError(f"{where}: name '{spec.name}': letters, digits, _ and . only")
     copies = _number(table.get("copies", 1), "copies", where, U32_MAX)
+    if not copies:
+        raise CommandError(f"{where}: copies=0 is no map at all")
     inner = table.get("inner", "")
     if isinstance(inner, Mapping):
         item, nested = map_item(inner, f"{where}: inner", f"{spec.name}.inner")
@@ -132,7 +135,7 @@ def map_item(words: Mapping[str, Any], where: str, name: str) -> tuple[MapItem, 
         inner = ""
     elif not isinstance(inner, str):
         raise CommandError(f"{where}: inner is a map's name, or a table that describes one")
-    return MapItem(spec, copies), inner
+    return MapItem(spec, copies, ops=str(table.get("struct", ""))), inner
 
 
 def _spec(table: dict[str, Any], where: str, name: str) -> MapSpec:
@@ -214,6 +217,8 @@ def with_types(items: list[MapItem]) -> bytes | None:
     byte = builder.add_int("char", 1)
     arrays: dict[int, int] = {}
     for spec in needy:
+        if spec.type == STRUCT_OPS:
+            continue
         if spec.value_size not in arrays:
             arrays[spec.value_size] = builder.add_array(byte, spec.value_size, integer)
         spec.btf_key_type_id, spec.btf_value_type_id = integer, arrays[spec.value_size]

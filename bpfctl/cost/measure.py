@@ -9,6 +9,8 @@ from bpfctl.cost.boot import Actor, Live, Standing, World
 from bpfctl.cost.choices import EMPTY, FULL, NOW, Limit, Machine, fill_passes
 from bpfctl.cost.plan import MapItem, Plan, ProgItem, Source
 from bpfctl.errors import KernelError, errno_name
+from bpfctl.libbpf.mapspec import STRUCT_OPS
+from bpfctl.uapi import MAP_TYPE_NUMBER
 
 OOM_KILL = "OOM kill"
 _WITHOUT_ELEMENTS = frozenset(("ringbuf", "user_ringbuf"))
@@ -159,8 +161,11 @@ def refusal_of(machine: Machine, cost: ItemCost, exc: KernelError) -> Refusal:
     profile = machine.profile
     if isinstance(cost.item, MapItem):
         name = cost.item.type_name
-        if name not in profile.map_types:
+        if name in MAP_TYPE_NUMBER and name not in profile.map_types:
             reason = f"kernel {machine.release} has no map type {name}"
+        elif cost.item.spec.type == STRUCT_OPS:
+            known = ", ".join(ops.name for ops in profile.struct_ops.types)
+            reason = f"struct is {cost.item.ops or 'not said'}; this kernel has {known}"
     elif not cost.item.spec.type:
         reason = f"no program type claims section '{cost.item.spec.section}'"
     elif cost.item.spec.type >= profile.prog_types:

@@ -11,6 +11,7 @@ from bpfctl.errors import CommandError
 from bpfctl.libbpf.mapspec import MapSpec, apply_settings
 
 if TYPE_CHECKING:
+    from bpfctl.libbpf.object import BpfObject
     from bpfctl.libbpf.object_progs import ProgramSpec
 
 MAX_OBJECTS = 100_000
@@ -22,7 +23,7 @@ class MapItem:
 
     ``now`` is the number of elements that it has at present, for maps of a state. ``ifindex`` is
     the device that an offloaded map lives on, 0 for none. ``key`` is what programs refer to it
-    by, if not its name.
+    by, if not its name. ``ops`` is the kernel struct that a struct_ops map implements.
     """
 
     spec: MapSpec
@@ -30,6 +31,7 @@ class MapItem:
     now: int = 0
     ifindex: int = 0
     key: str = ""
+    ops: str = ""
 
     @property
     def name(self) -> str:
@@ -149,8 +151,19 @@ def object_source(path: str, libbpf: tuple[int, int] | None = None, copies: int 
     found = open_object(path, rules)
     return Source(
         path,
-        [MapItem(spec, copies) for spec in found.maps if spec.autocreate],
+        [
+            MapItem(spec, copies, ops=_ops_name(found, spec))
+            for spec in found.maps
+            if spec.autocreate
+        ],
         [ProgItem(spec, copies) for spec in found.programs if spec.autoload],
         found.btf.raw if found.btf else None,
         found.license,
     )
+
+
+def _ops_name(found: BpfObject, spec: MapSpec) -> str:
+    """Return the struct that a struct_ops map implements: flavours (``name___v2``) are the same."""
+    if spec.origin != "struct_ops" or found.btf is None:
+        return ""
+    return found.btf.types[spec.btf_value_type_id].name.partition("___")[0]

@@ -64,7 +64,13 @@ def _map_item(kernel: Kernel, rec: MapRecord) -> MapItem:
     if template:
         sizes = {key: template[key] for key in _TEMPLATE_FIELDS}
         spec.inner = MapSpec(f"{spec.name}.inner", **sizes)
-    return MapItem(spec, now=rec.nr_elems, ifindex=rec.ifindex, key=str(rec.id))
+    return MapItem(
+        spec,
+        now=rec.nr_elems,
+        ifindex=rec.ifindex,
+        key=str(rec.id),
+        ops=rec.priv.get("ops", ""),
+    )
 
 
 def _prog_item(rec: ProgRecord) -> ProgItem:
