@@ -168,6 +168,11 @@ def _descriptors(query: Query) -> Offers:
     return query.state.descriptors(int(pid)) if pid.isdecimal() else NOTHING
 
 
+def _mappings(query: Query) -> Offers:
+    pid = next(iter(query.typed("pid")), "")
+    return query.state.mappings(int(pid)) if pid.isdecimal() else NOTHING
+
+
 def _openable(query: Query) -> Offers:
     """Walk OBJECT of 'task open': a path, or the words that name an object."""
     state = query.state
@@ -295,7 +300,12 @@ VALUES: dict[str, Callable[[Query], Offers]] = {
     "memcg * min": _LIMIT,
     "task open object_": _openable,
     "task spawn objects": _pins,
-    "task close fd": _descriptors,
+    "task * fd": _descriptors,
+    "task * mapping": _mappings,
+    "task * offset": _free,
+    "task * length": _free,
+    "task * at": _free,
+    "task * content": _free,
     "plugin show name": _map_type_names,
     "plugin check package": _packages,
     "plugin new name": _free,

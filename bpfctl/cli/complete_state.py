@@ -176,6 +176,12 @@ class State:
         for fd, kind, obj_id in self.rows(sql, pid):
             yield str(fd), f"{kind} {obj_id}"
 
+    def mappings(self, pid: int) -> Iterator[Offer]:
+        """Yield the numbers of a task's mappings with the map behind each."""
+        sql = "SELECT id, map_id, length FROM mapping WHERE pid = ? ORDER BY id"
+        for number, map_id, length in self.rows(sql, pid):
+            yield str(number), f"map {map_id}, {length} bytes"
+
     def objects(self) -> Iterator[Offer]:
         """Yield ids of sockets, devices and the like."""
         for obj_id, kind, name in self.rows("SELECT id, kind, name FROM sim_object ORDER BY id"):

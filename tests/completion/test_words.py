@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from bpfctl.cli.complete import complete
+from bpfctl.cli.complete_state import State
 
 FREE: list[str] = []
 OBJECTS = [
@@ -200,3 +203,14 @@ def test_without_a_state_there_are_the_places_of_a_fresh_one(state: Path) -> Non
     assert offered("memcg show |") == ["/"]
     assert offered("map show id |") == []
     assert not state.exists()
+
+
+def test_mappings_of_a_task(machine: Path) -> None:
+    columns = 'id, pid, map_id, start, "offset", length, writable, objcg, priv'
+    with closing(sqlite3.connect(machine)) as conn:
+        for number, pid in ((1, 2), (2, 1), (3, 2)):
+            row = f"{number}, {pid}, 1, 0, 0, 4096, 1, 0, '{{}}'"
+            conn.execute(f"INSERT INTO mapping ({columns}) VALUES ({row})")
+        conn.commit()
+    found = [("1", "map 1, 4096 bytes"), ("3", "map 1, 4096 bytes")]
+    assert list(State({}).mappings(2)) == found
