@@ -93,7 +93,9 @@ class Attempt:
         if cost.refused is not None:
             return
         targets = [
-            target_of(fill, live.item, cost.max_entries, live.elements)
+            target_of(
+                fill, live.item, cost.max_entries, live.elements, self.known.machine.cpus
+            )
             for fill in self.known.fills
         ]
         target = max(targets, default=0)

@@ -140,11 +140,16 @@ class MachineCost:
         return [cost for cost in (*self.maps, *self.programs) if cost.refused]
 
 
-def target_of(fill: int | str, item: MapItem, max_entries: int, present: int) -> int:
+def target_of(
+    fill: int | str, item: MapItem, max_entries: int, present: int, cpus: int
+) -> int:
     """Return how many elements a fill level means for a map.
 
-    Maps that declare no size (storages of sockets, tasks, ...) have no "full".
+    Maps that declare no size (storages of sockets, tasks, ...) have no "full"; a map of CPUs is
+    full when it has all that are possible.
     """
+    if item.type_name == "cpumap":
+        max_entries = min(max_entries, cpus)
     if fill == EMPTY or item.type_name in _WITHOUT_ELEMENTS:
         return present
     if fill == FULL:
@@ -293,7 +298,8 @@ class Pricing:
         last = cost.figures[-1]
         before = world.standing()
         assert isinstance(cost.item, MapItem)
-        target = target_of(fill, cost.item, cost.max_entries, lives[0].elements)
+        cpus = world.machine.cpus
+        target = target_of(fill, cost.item, cost.max_entries, lives[0].elements, cpus)
         moved = target > lives[0].elements
         try:
             for number, live in enumerate(lives):

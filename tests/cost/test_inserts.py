@@ -163,6 +163,17 @@ def test_filling_is_inserting(machine: Machine, spec: dict[str, Any], count: int
         same(machine, spec, holds(machine, spec, count))
 
 
+@settings(max_examples=60, deadline=None)
+@given(machines, maps(), st.integers(1, MOST), st.integers(0, 100))
+def test_levels_do_not_depend_on_those_before(
+    machine: Machine, spec: dict[str, Any], count: int, share: int
+) -> None:
+    several = only_map(priced(machine, [1, count, f"{share}%", "full"], spec)).figures
+    if several:
+        for level, fill in ((2, count), (3, f"{share}%"), (4, "full")):
+            assert only_map(priced(machine, [fill], spec)).figures[1] == several[level]
+
+
 @pytest.mark.parametrize("kernel", PROFILES)
 @pytest.mark.parametrize("name", sorted(set(TYPES)))
 def test_every_type(kernel: str, name: str) -> None:
