@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 # Kernel-internal, but it reaches user space from bpf(2); the C library has no name for it.
 ENOTSUPP = 524
 
@@ -43,6 +42,7 @@ class E:
     RANGE = 34
     NAMETOOLONG = 36
     NOTEMPTY = 39
+    NODATA = 61
     PROTO = 71
     OVERFLOW = 75
     NOTSOCK = 88
@@ -75,6 +75,7 @@ _TABLE = {
     34: ("ERANGE", "Numerical result out of range"),
     36: ("ENAMETOOLONG", "File name too long"),
     39: ("ENOTEMPTY", "Directory not empty"),
+    61: ("ENODATA", "No data available"),
     71: ("EPROTO", "Protocol error"),
     75: ("EOVERFLOW", "Value too large for defined data type"),
     88: ("ENOTSOCK", "Socket operation on non-socket"),

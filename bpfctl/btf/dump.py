@@ -43,7 +43,9 @@ Record = dict[str, Any]
 
 def type_record(btf: Btf, found: BtfType) -> Record:
     """Return the JSON record of one type: numbers, strings and lists of records."""
-    record: Record = {"id": found.id, "kind": found.kind.name, "name": _name(found.name)}
+    # Only type 0, of a map without key type, say, is of no kind.
+    kind = "UNKNOWN" if found.kind == Kind.VOID else found.kind.name
+    record: Record = {"id": found.id, "kind": kind, "name": _name(found.name)}
     record.update(_DETAILS[type(found)](found))
     return record
 

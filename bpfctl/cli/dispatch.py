@@ -21,7 +21,7 @@ OBJECTS = {
     "perf": "bpfctl.cli.pending:PERF",
     "net": "bpfctl.cli.pending:NET",
     "feature": "bpfctl.cli.pending:FEATURE",
-    "btf": "bpfctl.cli.pending:BTF",
+    "btf": "bpfctl.cli.btf:TABLE",
     "gen": "bpfctl.cli.pending:GEN",
     "struct_ops": "bpfctl.cli.pending:STRUCT_OPS",
     "iter": "bpfctl.cli.pending:ITER",

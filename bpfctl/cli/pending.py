@@ -116,13 +116,6 @@ NET = _table(
     _HELP,
 )
 FEATURE = _table("feature", ("probe", _ANY), ("list_builtins", _ANY), _HELP)
-BTF = _table(
-    "btf",
-    ("show", _ANY),
-    ("list", _ANY),
-    _HELP,
-    ("dump", Check(2, usage=True)),
-)
 GEN = _table(
     "gen",
     ("object", _GEN),

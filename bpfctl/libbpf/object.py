@@ -76,10 +76,11 @@ def parse_object(data: bytes, path: str, rules: LoadRules = DEFAULT_RULES) -> Bp
     return _from_elf(parse_elf(data, path), rules)
 
 
-def open_btf(path: str) -> Btf:
+def open_btf(path: str, base: Btf | None = None) -> Btf:
     """Read the types in a file: a raw BTF blob, or the .BTF section of an object.
 
-    They are as stored: ``btf dump file`` shows sizes that a loader would still fill in.
+    ``base`` holds the types that those of a split BTF follow. They are as stored: ``btf dump
+    file`` shows sizes that a loader would still fill in.
 
     :raises ObjectError: neither of both; an empty file has ``errno`` 5 (EIO).
     """
@@ -88,11 +89,11 @@ def open_btf(path: str) -> Btf:
         with open(path, "rb") as file:
             blob = file.read()
         try:
-            return parse_btf(blob)
+            return parse_btf(blob, base)
         except BtfError as exc:
             raise ObjectError(path, str(exc), errno=22) from None
     elf = read_elf(path)
-    btf = _read_btf(elf)
+    btf = _read_btf(elf, base)
     if btf is None:
         raise ObjectError(path, "no .BTF section", errno=61)
     return btf
@@ -124,12 +125,12 @@ def _license(elf: ElfObject) -> str:
     return text.decode(errors="replace")
 
 
-def _read_btf(elf: ElfObject) -> Btf | None:
+def _read_btf(elf: ElfObject, base: Btf | None = None) -> Btf | None:
     section = elf.section(_BTF)
     if section is None:
         return None
     try:
-        return parse_btf(section.data)
+        return parse_btf(section.data, base)
     except BtfError as exc:
         raise elf.error(str(exc), _BTF) from None
 
