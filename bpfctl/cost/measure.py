@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 
 from bpfctl.cost.boot import Actor, Live, Standing, World
 from bpfctl.cost.choices import EMPTY, FULL, NOW, Limit, Machine, fill_passes
@@ -38,7 +38,17 @@ class Figures:
 
     def plus(self, other: Figures, times: int = 1) -> Figures:
         """Return the sum with ``times`` times another."""
-        return Figures(*(a + times * b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return Figures(
+            self.memlock + times * other.memlock,
+            self.rlimit_pages + times * other.rlimit_pages,
+            self.charged + times * other.charged,
+            self.slab + times * other.slab,
+            self.vmalloc + times * other.vmalloc,
+            self.percpu + times * other.percpu,
+            self.pages + times * other.pages,
+            self.uncharged + times * other.uncharged,
+            self.descriptors + times * other.descriptors,
+        )
 
 
 @dataclass(slots=True)
