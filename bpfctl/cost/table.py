@@ -109,7 +109,7 @@ def machine_table(cost: MachineCost, amount: Amount) -> Table:
         headers.insert(0, "from")
     rows = []
     for each in (*cost.maps, *cost.programs):
-        row = [_name(each), each.item.type_name, _entries(each)]
+        row = [_name(each), _type(each), _entries(each)]
         lead = [each.source.label] if sourced else []
         rows.append([*lead, *row, *_cells(each, columns, amount)])
     lead = [""] if sourced else []
@@ -127,6 +127,13 @@ def machine_table(cost: MachineCost, amount: Amount) -> Table:
 def _name(cost: ItemCost) -> str:
     copies = cost.item.copies
     return f"{cost.item.name} x{copies}" if copies > 1 else cost.item.name
+
+
+def _type(cost: ItemCost) -> str:
+    """Return the type, for a program with its section where that says more."""
+    item = cost.item
+    section = "" if isinstance(item, MapItem) else item.spec.section
+    return item.type_name if section in ("", item.type_name) else f"{item.type_name} ({section})"
 
 
 def _entries(cost: ItemCost) -> str:
@@ -256,7 +263,7 @@ def _by_map(costs: list[MachineCost], amount: Amount) -> Table:
     headers += [f"{cost.machine.release}/{cost.machine.cpus}" for cost in chosen]
     rows = []
     for index, each in enumerate((*costs[0].maps, *costs[0].programs)):
-        row = [_name(each), each.item.type_name, _entries(each)]
+        row = [_name(each), _type(each), _entries(each)]
         for cost in chosen:
             found = (*cost.maps, *cost.programs)[index]
             if found.figures:
