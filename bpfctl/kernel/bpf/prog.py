@@ -63,6 +63,8 @@ class Progs:
 
     def info(self, prog_id: int) -> ProgInfo:
         """Return struct bpf_prog_info."""
+        from bpfctl.kernel.bpf.prog_tag import shown_insns
+
         rec = self.get(prog_id)
         return ProgInfo(
             rec.type,
@@ -76,7 +78,7 @@ class Progs:
             rec.name,
             bool(rec.gpl_compatible),
             rec.btf_id,
-            rec.insns,
+            shown_insns(rec.insns, list(rec.priv.get("starts", ()))),
             bytes.fromhex(rec.priv.get("func_info", "")),
             bytes.fromhex(rec.priv.get("line_info", "")),
             self._function_tags(rec),

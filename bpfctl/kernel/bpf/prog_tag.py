@@ -1,8 +1,9 @@
-"""Tags: digests of programs and of their functions."""
+"""Tags: digests of programs and of their functions, and calls between the latter."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
 from bpfctl.kernel.bpf.insn import (
     CALL,
@@ -12,6 +13,7 @@ from bpfctl.kernel.bpf.insn import (
     PSEUDO_FUNC,
     PSEUDO_MAP_FD,
     PSEUDO_MAP_VALUE,
+    Insn,
     decode,
     encode,
 )
@@ -39,6 +41,32 @@ def tag(insns: bytes, digest: str) -> bytes:
     return hashlib.new(digest, words, usedforsecurity=False).digest()[:TAG_BYTES]
 
 
+def _references(code: bytes | bytearray, starts: list[int]) -> Iterator[tuple[int, Insn, int]]:
+    """Yield what refers to a function: byte offset, insn, and the number of the function."""
+    for at in range(0, len(code) if starts else 0, INSN_BYTES):
+        if code[at] not in (CALL, LD_IMM64):
+            continue
+        insn = decode(code[at : at + INSN_BYTES])
+        if insn.src == (PSEUDO_CALL if insn.code == CALL else PSEUDO_FUNC):
+            yield at, insn, starts.index(at // INSN_BYTES + insn.imm + 1)
+
+
+def shown_insns(insns: bytes, starts: list[int]) -> bytes:
+    """Return the insns as info shows them: calls have their distance in the offset.
+
+    The number of the function that is called, or whose address is taken, is in the immediate of
+    the call, or of the second slot. ``starts`` as for :func:`split_functions`.
+    """
+    code = bytearray(insns)
+    for at, insn, number in _references(insns, starts):
+        if insn.code == CALL:
+            distance = (insn.imm & 0xFFFF ^ 0x8000) - 0x8000
+            code[at : at + INSN_BYTES] = encode(CALL, insn.dst, insn.src, distance, number)
+        else:
+            code[at + INSN_BYTES : at + 2 * INSN_BYTES] = encode(0, imm=number)
+    return bytes(code)
+
+
 def split_functions(insns: bytes, starts: list[int]) -> list[bytes]:
     """Return the functions of a program as the JIT gets them (jit_subprogs).
 
@@ -47,12 +75,8 @@ def split_functions(insns: bytes, starts: list[int]) -> list[bytes]:
     """
     ends = [*starts[1:], len(insns) // INSN_BYTES]
     code = bytearray(insns)
-    for at in range(0, len(code) if starts else 0, INSN_BYTES):
-        insn = decode(code[at : at + INSN_BYTES])
-        called = insn.code == CALL and insn.src == PSEUDO_CALL
-        if not called and not (insn.code == LD_IMM64 and insn.src == PSEUDO_FUNC):
-            continue
-        number = starts.index(at // INSN_BYTES + insn.imm + 1)
+    for at, insn, number in _references(insns, starts):
+        called = insn.code == CALL
         address = 1 if called else MODULES_VADDR
         code[at : at + INSN_BYTES] = encode(insn.code, insn.dst, insn.src, number, address)
         if not called:

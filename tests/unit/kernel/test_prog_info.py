@@ -43,6 +43,14 @@ def test_a_call_names_its_function_by_number():
     assert caller[:8] == b"\x85\x10\x01\x00\x01\x00\x00\x00"
 
 
+def test_calls_are_shown_with_distance_and_function():
+    machine = Machine()
+    insns = call_function(1) + straight(1) + straight(1)
+    info = machine.bpf.obj_info(machine.load(insns))
+    assert info.insns[:8] == b"\x85\x10\x01\x00\x01\x00\x00\x00"
+    assert info.insns[8:] == insns[8:]
+
+
 def test_a_bound_map_lives_as_long_as_the_program():
     machine = Machine("6.12")
     fd, map_fd = machine.load(), machine.array()
