@@ -27,18 +27,6 @@ def _empty(app: App, words: Words) -> None:
         app.out.json.end_array()
 
 
-def _prog_dump(app: App, words: Words) -> None:
-    """Check the words of ``prog dump``."""
-    if not words.left:
-        raise UsageExit
-    word = words.take()
-    if not ("xlated".startswith(word) or "jited".startswith(word)):
-        raise CommandError(f"expected 'xlated' or 'jited', got: {word}")
-    if words.left < 2:
-        raise UsageExit
-    raise CommandError("bpfctl does not simulate 'prog dump' yet")
-
-
 def _prog_profile(app: App, words: Words) -> None:
     """Check the words of ``prog profile``."""
     from bpfctl.cli.select import prog_fd
@@ -82,7 +70,6 @@ _ANY = Check()
 _HELP = ("help", Verb(_help))
 
 PROG_MISSING = {
-    "dump": Verb(_prog_dump),
     "attach": missing("prog", "attach", _PIN),
     "detach": missing("prog", "detach", _PIN),
     "tracelog": missing("prog", "tracelog", _ANY),

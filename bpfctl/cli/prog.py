@@ -30,6 +30,13 @@ def loadall(app: App, words: Words) -> None:
     prog_load.loadall(app, words)
 
 
+def dump(app: App, words: Words) -> int:
+    """Run ``prog dump xlated|jited PROG ...``."""
+    from bpfctl.cli import prog_dump
+
+    return prog_dump.dump(app, words)
+
+
 def help_(app: App, words: Words) -> None:
     """Run ``prog help``."""
     app.help(app, words)
@@ -41,7 +48,7 @@ TABLE = Table(
         "show": Verb(show),
         "list": Verb(show),
         "help": Verb(help_),
-        "dump": PROG_MISSING["dump"],
+        "dump": Verb(dump),
         "pin": Verb(pin, write=True),
         "load": Verb(load, write=True),
         "loadall": Verb(loadall, write=True),
