@@ -5,8 +5,9 @@ Attribute records keep the kernel's field names. A field left out is zero, as in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from bpfctl.light import dataclass
 
 U32_MAX = 0xFFFFFFFF
 INT_MAX = 0x7FFFFFFF
@@ -151,7 +152,7 @@ class Cmd(IntEnum):
     PROG_BIND_MAP = 35
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class MapCreateAttr:
     """BPF_MAP_CREATE. Sizes in bytes, ``max_entries`` in entries (ring buffers: bytes)."""
 
@@ -171,7 +172,7 @@ class MapCreateAttr:
     map_extra: int = 0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class ElemAttr:
     """BPF_MAP_*_ELEM and BPF_MAP_GET_NEXT_KEY. ``None`` is the NULL pointer."""
 
@@ -181,7 +182,7 @@ class ElemAttr:
     flags: int = 0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class BatchAttr:
     """BPF_MAP_*_BATCH. ``in_batch`` is a cursor from an earlier call or None; keys and values
     are concatenated, ``count`` elements."""
@@ -209,7 +210,7 @@ class BatchResult:
     values: bytes = b""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class ObjAttr:
     """BPF_OBJ_PIN and BPF_OBJ_GET."""
 
@@ -218,7 +219,7 @@ class ObjAttr:
     file_flags: int = 0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class IdAttr:
     """BPF_*_GET_FD_BY_ID (``id``) and BPF_*_GET_NEXT_ID (``id`` = start, exclusive)."""
 
@@ -226,14 +227,14 @@ class IdAttr:
     open_flags: int = 0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class FdAttr:
     """Commands that only take a descriptor: BPF_MAP_FREEZE, BPF_OBJ_GET_INFO_BY_FD."""
 
     fd: int
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class ProgLoadAttr:
     """BPF_PROG_LOAD. ``insns`` is 8 bytes an instruction; records as in .BTF.ext.
 
@@ -266,7 +267,7 @@ class BindMapAttr:
     map_fd: int
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class BtfLoadAttr:
     """BPF_BTF_LOAD. ``btf`` is the whole blob, header included."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from bpfctl.errors import CommandError
@@ -10,6 +9,7 @@ from bpfctl.kernel.mm.memcg import MODES
 from bpfctl.kernel.profile import NEWEST
 from bpfctl.kernel.records import Setting
 from bpfctl.kernel.storage import Registry
+from bpfctl.light import dataclass, field_names, field_types
 
 MAX_CPUS = 8192
 PAGE_SIZES = (4096, 8192, 16384, 32768, 65536)
@@ -44,9 +44,13 @@ class Config:
         _check("perf_event_max_stack", 1 <= self.perf_event_max_stack <= 640, "1 to 640")
         _check("numa_nodes", 1 <= self.numa_nodes <= 64, "1 to 64")
 
+    def values(self) -> dict[str, Any]:
+        """Return all settings by name."""
+        return {name: getattr(self, name) for name in field_names(Config)}
+
     def save(self, settings: Registry[Setting]) -> None:
         """Write every setting."""
-        for name, value in asdict(self).items():
+        for name, value in self.values().items():
             text = "" if value is None else str(value)
             found = settings.get(name)
             if found is None:
@@ -58,10 +62,10 @@ class Config:
     def restore(cls, settings: Registry[Setting]) -> Config:
         """Read the settings back; one that the state lacks has its default."""
         values: dict[str, Any] = {}
-        for field in fields(cls):
-            found = settings.get(field.name)
+        for name in field_names(cls):
+            found = settings.get(name)
             if found is not None:
-                values[field.name] = parse_setting(field.name, found.value)
+                values[name] = parse_setting(name, found.value)
         return cls(**values)
 
 
@@ -75,7 +79,7 @@ def parse_setting(name: str, text: str) -> Any:
 
     :raises CommandError: unknown name, or not a number.
     """
-    types = {field.name: str(field.type) for field in fields(Config)}
+    types = field_types(Config)
     if name not in types:
         raise CommandError(f"unknown setting '{name}'", hint=f"known: {', '.join(types)}")
     if types[name] == "str":

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.mm.alloc import Allocators, Mem
 from bpfctl.kernel.mm.gfp import GFP_KERNEL
 from bpfctl.kernel.records import File, Task
 from bpfctl.kernel.storage import Storage
+from bpfctl.light import altered
 
 FMODE_READ = 1
 FMODE_WRITE = 2
@@ -51,7 +50,7 @@ class FileTable:
 
     def share(self, file: File, pid: int) -> None:
         """Give task ``pid``, just forked, the descriptor of an open file; nothing is charged."""
-        self.files.add(replace(file, pid=pid, objcg=0))
+        self.files.add(altered(file, pid=pid, objcg=0))
 
     def _mem(self, pid: int, fd: int, objcg: int) -> Mem:
         return Mem(self.mm, "file", pid * RLIMIT_NOFILE + fd, objcg)

@@ -7,7 +7,6 @@ Programs reach it through :meth:`Kernel.bpf` (bpf(2)), :attr:`Kernel.memcg` (cgr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 from bpfctl import plugins
@@ -37,6 +36,7 @@ from bpfctl.kernel.task import (
     capable,
     rlimit_value,
 )
+from bpfctl.light import altered
 from bpfctl.uapi import Cmd
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class Kernel:
 
     def reconfigure(self, **settings: Any) -> None:
         """Change settings of a state. The caller says which may change while objects exist."""
-        Config(**{**asdict(self.config), **settings}).save(self.storage.registry(Setting))
+        Config(**{**self.config.values(), **settings}).save(self.storage.registry(Setting))
 
     # --- bpf(2) ----------------------------------------------------------
 
@@ -366,7 +366,7 @@ class Kernel:
         """
         parent = self.task(pid)
         child = self._transient_pid() if parent.transient else self._pids.take()
-        self.tasks.add(replace(parent, pid=child))
+        self.tasks.add(altered(parent, pid=child))
         for file in self.files.of_task(pid):
             self.take_object(file.obj_kind, file.obj_id)
             self.files.share(file, child)

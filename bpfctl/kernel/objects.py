@@ -11,13 +11,13 @@ one is closed. When its life ends it leaves the maps that it is in: an object's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.bpf.idr import Ids
 from bpfctl.kernel.fs import STREAM
 from bpfctl.kernel.records import File, Memcg, SimObject
+from bpfctl.light import dataclass
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel

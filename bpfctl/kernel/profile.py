@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
 from bpfctl.errors import ProfileError
+from bpfctl.light import dataclass, field_names
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,7 +27,7 @@ LAST_PATCH = 34
 POINTER = 8
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True)
 class Accounting:
     """Who is charged for what; see the comments in profiles/5.10.toml."""
 
@@ -46,7 +46,7 @@ class Accounting:
     accounted_pages_mappable: bool
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True)
 class MemAlloc:
     """Who uses bpf_mem_alloc, and how large its per-CPU caches are."""
 
@@ -54,7 +54,7 @@ class MemAlloc:
     small_percpu_caches: bool
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True)
 class Limits:
     """Largest attributes, in bytes or entries; 0 is "no such limit"."""
 
@@ -69,7 +69,7 @@ class Limits:
     ringbuf_max: int
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True)
 class Checks:
     """Order and outcome of checks."""
 
@@ -89,7 +89,7 @@ class Checks:
     btf_struct_ops_late: bool
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True)
 class Hashtab:
     """Details of kernel/bpf/hashtab.c."""
 
@@ -99,7 +99,7 @@ class Hashtab:
     lru_target_free: str
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True)
 class Net:
     """Sockets: the memory limit of socket options (bytes), protocols that a sockmap takes."""
 
@@ -107,7 +107,7 @@ class Net:
     psock_protocols: frozenset[str]
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True)
 class LocalStorage:
     """Details of kernel/bpf/bpf_local_storage.c.
 
@@ -119,7 +119,7 @@ class LocalStorage:
     pidfs: bool
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True)
 class Member:
     """One member of a struct: place and size in bytes; ``func`` for a pointer to a function."""
 
@@ -129,7 +129,7 @@ class Member:
     func: bool
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True)
 class StructOpsType:
     """A subsystem that programs can implement: ``type_id`` of its value type in the kernel's BTF.
 
@@ -142,7 +142,7 @@ class StructOpsType:
     members: tuple[Member, ...]
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True)
 class StructOps:
     """Details of kernel/bpf/bpf_struct_ops.c.
 
@@ -155,7 +155,7 @@ class StructOps:
     types: tuple[StructOpsType, ...]
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True)
 class Progs:
     """Programs: what exists, who may load it, and the cost of machine code in bytes."""
 
@@ -170,7 +170,7 @@ class Progs:
     jit_exit: int
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True)
 class Profile:
     """One kernel release. ``sizeof`` maps struct names to bytes (x86-64)."""
 
@@ -248,7 +248,7 @@ def _with_bases(name: str) -> dict[str, Any]:
 
 
 def _table(cls: type[Any], name: str, data: dict[str, Any]) -> Any:
-    known = {f.name for f in fields(cls)}
+    known = set(field_names(cls))
     if set(data) != known:
         odd = ", ".join(sorted(set(data) ^ known))
         raise ProfileError(f"kernel profile: table [{name}] lacks or does not know: {odd}")
@@ -298,7 +298,7 @@ def _build(name: str, data: dict[str, Any], patch: int | None) -> Profile:
     )
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True)
 class Patch:
     """One patch of the series: its subject and what it changes in the model.
 

@@ -9,34 +9,13 @@ Amounts are bytes unless the name ends in ``_pages``; ``None`` means "no limit".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
+
+from bpfctl.light import dataclass, field
 
 
-class Record:
-    """Comparison and text of all records. Written once: code generated for each class is a good
-    part of the time that a command takes to start."""
-
-    __slots__ = ()
-    __hash__ = None  # type: ignore[assignment]
-
-    def __eq__(self, other: object) -> bool:
-        if type(self) is not type(other):
-            return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in _names(self))
-
-    def __repr__(self) -> str:
-        facts = ", ".join(f"{name}={getattr(self, name)!r}" for name in _names(self))
-        return f"{type(self).__name__}({facts})"
-
-
-def _names(self: Record) -> Iterable[str]:
-    return cast(Iterable[str], cast(Any, self).__dataclass_fields__)
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class User(Record):
+@dataclass(slots=True)
+class User:
     """struct user_struct: what RLIMIT_MEMLOCK is held against."""
 
     KEYS: ClassVar[int] = 1
@@ -44,8 +23,8 @@ class User(Record):
     locked_vm_pages: int = 0
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Task(Record):
+@dataclass(slots=True)
+class Task:
     """struct task_struct: credentials, cgroup and limits of a process.
 
     ``caps`` is the effective capability mask; ``cgroup`` a :class:`Memcg` id. ``mlocked_pages``
@@ -68,8 +47,8 @@ class Task(Record):
     pinned_pages: int = 0
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class File(Record):
+@dataclass(slots=True)
+class File:
     """struct file: one open descriptor. ``obj_kind`` is map, prog, btf or a simulated object."""
 
     KEYS: ClassVar[int] = 2
@@ -82,8 +61,8 @@ class File(Record):
     objcg: int = 0
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Memcg(Record):
+@dataclass(slots=True)
+class Memcg:
     """struct mem_cgroup. Counters include all descendants, events have a local twin.
 
     ``usage_pages`` is the page counter that limits are held against (it includes what sits in
@@ -122,8 +101,8 @@ class Memcg(Record):
     local_oom_kill: int = 0
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Objcg(Record):
+@dataclass(slots=True)
+class Objcg:
     """struct obj_cgroup: who pays. Re-pointed at the parent when its cgroup goes away.
 
     ``nbytes`` is the sum of live byte charges; ``stock`` the bytes charged ahead (None: not
@@ -139,8 +118,8 @@ class Objcg(Record):
     parked: int = 0
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Alloc(Record):
+@dataclass(slots=True)
+class Alloc:
     """A live allocation: ``nr`` equal objects of ``size`` bytes each.
 
     ``charge`` is what one object adds to its objcg in bytes; ``objcg`` 0 is nobody.
@@ -158,8 +137,8 @@ class Alloc(Record):
     charge: int = 0
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class MapRecord(Record):
+@dataclass(slots=True)
+class MapRecord:
     """struct bpf_map plus what is private to the type (``priv``).
 
     ``memlock_pages`` is what was charged to user ``uid`` (rlimit era); ``objcg`` the saved
@@ -193,8 +172,8 @@ class MapRecord(Record):
     priv: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class ProgRecord(Record):
+@dataclass(slots=True)
+class ProgRecord:
     """struct bpf_prog and its aux: what was loaded and what it holds."""
 
     KEYS: ClassVar[int] = 1
@@ -216,8 +195,8 @@ class ProgRecord(Record):
     priv: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class BtfRecord(Record):
+@dataclass(slots=True)
+class BtfRecord:
     """struct btf: a loaded blob."""
 
     KEYS: ClassVar[int] = 1
@@ -226,8 +205,8 @@ class BtfRecord(Record):
     refcnt: int = 0
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Pin(Record):
+@dataclass(slots=True)
+class Pin:
     """An inode of the virtual bpffs: a directory, or a pinned object."""
 
     KEYS: ClassVar[int] = 1
@@ -238,8 +217,8 @@ class Pin(Record):
     obj_id: int = 0
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Mapping(Record):
+@dataclass(slots=True)
+class Mapping:
     """struct vm_area_struct: part of a map that a task has mapped.
 
     ``start`` is the address, ``offset`` where in the map's mappable memory it begins; ``objcg``
@@ -259,8 +238,8 @@ class Mapping(Record):
     priv: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class SimObject(Record):
+@dataclass(slots=True)
+class SimObject:
     """Something of the rest of the kernel that maps refer to: socket, inode, net device, ...
 
     Made with ``bpfctl sim object``. ``refcnt`` counts descriptors only.
@@ -274,8 +253,8 @@ class SimObject(Record):
     priv: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class LruNode(Record):
+@dataclass(slots=True)
+class LruNode:
     """struct bpf_lru_node (and, with a negative ``node``, a list head).
 
     ``prev`` and ``next`` are node numbers; ``kind`` is the list the node is on.
@@ -292,8 +271,8 @@ class LruNode(Record):
     next: int = 0
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Setting(Record):
+@dataclass(slots=True)
+class Setting:
     """One key of the simulator's configuration."""
 
     KEYS: ClassVar[int] = 1
@@ -301,8 +280,8 @@ class Setting(Record):
     value: str
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Counter(Record):
+@dataclass(slots=True)
+class Counter:
     """A number that lives on: the last id given out per kind, bytes of memory in use."""
 
     KEYS: ClassVar[int] = 1

@@ -7,10 +7,10 @@ method raises :class:`~bpfctl.errors.KernelError` with the errno of the call.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bpfctl.errors import E, KernelError
+from bpfctl.light import dataclass
 from bpfctl.uapi import (
     BatchAttr,
     BatchResult,

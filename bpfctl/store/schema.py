@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
 from bpfctl.kernel.records import RECORDS
+from bpfctl.light import field_default, field_types
 
 # "bpfc": tells our files from other SQLite databases.
 APPLICATION_ID = 0x62706663
@@ -57,11 +57,10 @@ class Table:
     """
 
     def __init__(self, cls: type[Any]) -> None:
-        fields = cls.__dataclass_fields__
         self.cls = cls
         self.name = table_name(cls)
         self.columns: tuple[str, ...] = cls.__match_args__
-        self.types: dict[str, str] = {name: str(fields[name].type) for name in self.columns}
+        self.types: dict[str, str] = field_types(cls)
         self.keys = self.columns[: cls.KEYS]
         self.index: tuple[str, ...] = getattr(cls, "INDEX", ())
         self.key_of: Callable[[Any], Any] = attrgetter(*self.keys)
@@ -177,11 +176,8 @@ class Table:
 
     def default(self, name: str) -> int | str | bytes | None:
         """Return the column value of a field that a record's maker leaves out."""
-        field = self.cls.__dataclass_fields__[name]
-        if field.default is not MISSING:
-            value: int | str | bytes | None = field.default
-            return value
-        return "{}"
+        value: int | str | bytes | None = field_default(self.cls, name)
+        return "{}" if isinstance(value, dict) else value
 
 
 def _quote(name: str) -> str:

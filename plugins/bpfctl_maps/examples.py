@@ -1,12 +1,13 @@
-"""Elements for the conformance suite where keys or values are descriptors of other objects."""
+"""Elements for the conformance suite where keys or values are descriptors of other objects.
+
+Map types import this module; what only the suite needs is imported when it runs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from bpfctl.btf.build import BtfBuilder
-from bpfctl.btf.types import INT_SIGNED
 from bpfctl.kernel.bpf.example import Element
 from bpfctl.kernel.bpf.map import round_up
 from bpfctl.libbpf.bpf import Bpf
@@ -65,6 +66,9 @@ def int_and_chars(value_size: int) -> Callable[[Bpf], dict[str, int]]:
     """Return what BTF of an int key and a value of ``value_size`` characters is passed as."""
 
     def prepare(bpf: Bpf) -> dict[str, int]:
+        from bpfctl.btf.build import BtfBuilder
+        from bpfctl.btf.types import INT_SIGNED
+
         btf = BtfBuilder()
         key = btf.add_int("int", 4, INT_SIGNED)
         value = btf.add_array(btf.add_int("char", 1, INT_SIGNED), value_size, key)
@@ -76,6 +80,9 @@ def int_and_chars(value_size: int) -> Callable[[Bpf], dict[str, int]]:
 
 def tcp_congestion_ops(bpf: Bpf) -> dict[str, int]:
     """Return how a map for TCP congestion control is asked for."""
+    from bpfctl.btf.build import BtfBuilder
+    from bpfctl.btf.types import INT_SIGNED
+
     profile: Any = bpf.kernel.profile  # type: ignore[attr-defined]
     ops = next(found for found in profile.struct_ops.types if found.name == "tcp_congestion_ops")
     # Kernels read their own BTF with the first program at the latest.

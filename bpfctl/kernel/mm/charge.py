@@ -8,12 +8,12 @@ measured on 6.1 and 6.12.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from bpfctl.kernel.mm.footprint import Footprint
 from bpfctl.kernel.mm.gfp import Reclaim
 from bpfctl.kernel.records import Memcg, Objcg
 from bpfctl.kernel.storage import Registry
+from bpfctl.light import dataclass
 
 MAX_RECLAIM_RETRIES = 16
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bpfctl.light import dataclass
 
 # An accounted slab object, or 4 bytes of an accounted per-CPU chunk, has an owner pointer.
 OBJCG_POINTER = 8
