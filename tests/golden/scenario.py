@@ -3,7 +3,9 @@
 A file has ``meta``, ``files`` that exist before the first step, and steps. Expected text holds
 placeholders: ``{tmp}`` and ``{bpffs}`` for paths, ``<id:map1>`` for a number that is the same
 wherever the name is, ``<le32:map1>`` for that number as four bytes, and ``<memlock>``,
-``<version>``, ``<features>``, ``<bool>`` for what may be anything of its kind.
+``<version>``, ``<features>``, ``<bool>`` and others for what may be anything of its kind. Command
+lines and input hold ``{obj:NAME}``, the path of an object file, and ``{id:x}``, what a capture of
+that name found.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ else:
     import tomli as tomllib
 
 BPFFS = "/sys/fs/bpf"
+OBJECTS = Path(__file__).parents[1] / "data" / "objects"
 
 # Runs a command line with a standard input; gives status, stdout and stderr.
 Runner = Callable[[list[str], str], "tuple[int, str, str]"]
@@ -32,6 +35,9 @@ _ANYTHING = {
     "features": r"[a-z, ]*",
     "bool": r"(?:true|false)",
     "ifindex": r"\d+",
+    "jited": r"\d+",
+    "time": r"[-+:T0-9]+",
+    "uid": r"\d+",
 }
 _PLACEHOLDER = re.compile(
     r"(?P<pad>\s*)\"?<(?P<kind>id|le32):(?P<name>\w+)>\"?|\"?<(?P<any>\w+)>\"?"
@@ -67,6 +73,7 @@ class Replay:
         """Replace what a command line or file may hold."""
         for name, value in self.captured.items():
             text = text.replace("{id:%s}" % name, value)  # noqa: UP031
+        text = re.sub(r"\{obj:([\w.]+)\}", lambda match: str(OBJECTS / match[1]), text)
         return text.replace("{tmp}", self.tmp).replace("{bpffs}", BPFFS)
 
     def run(self, scenario: Scenario) -> list[str]:
@@ -88,8 +95,12 @@ class Replay:
     def capture(self, step: dict[str, Any]) -> str:
         argv = ["-j", step["kind"], "show", "pinned", self.fill(step["pinned"])]
         _, stdout, stderr = self.runner(argv, "")
+        name = step["capture"]
         try:
-            self.captured[step["capture"]] = str(json.loads(stdout)["id"])
+            found = json.loads(stdout)
+            self.captured[name] = str(found["id"])
+            self.captured[f"{name}.tag"] = found.get("tag", "")
+            self.captured[f"{name}.btf"] = str(found.get("btf_id", 0))
         except (ValueError, KeyError, TypeError):
             return f"no id: {stdout}{stderr}"
         return ""
