@@ -1,12 +1,14 @@
 """Every session in the documentation runs, and prints what it says.
 
 The ```console blocks of a file are one session, on a state and in a folder of its own. Commands
-are ``bpfctl``, ``python FILE`` (a file of the project) and ``echo $?``.
+are ``bpfctl``, ``python FILE`` (a file of the project) and ``echo $?``; the folder ``objects`` holds
+the object files of the tests.
 """
 
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +53,7 @@ class Shell:
 def test_session(cli: Any, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BPFCTL_HINTS", "always")
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "tests/data/objects", tmp_path / "objects")
     shell = Shell(cli)
     for step in steps(ROOT / path):
         got = shell.run(step.command)
