@@ -9,7 +9,7 @@ from importlib import resources
 
 from bpfctl import __version__
 from bpfctl.cost.boot import Actor
-from bpfctl.cost.measure import Figures, MachineCost, price
+from bpfctl.cost.measure import Figures, MachineCost, Verdict, price
 from bpfctl.cost.plan import Plan
 from bpfctl.cost.report import all_hold
 from bpfctl.cost.svg import Bar, Series, bar_chart, line_chart, size
@@ -84,17 +84,42 @@ def _limits(costs: list[MachineCost]) -> str:
         return ""
     css, text = _HOLDS[all_hold(costs)]
     rows = []
-    for cost, verdict in verdicts:
-        state = _HOLDS[verdict.holds][0]
-        cells = [machine_title(cost), limit_name(verdict.limit, size)]
+    for (kernel, limit, told, holds), cpus in _same_outcomes(verdicts).items():
+        cells = [kernel, cpu_ranges(cpus), limit]
         row = "".join(f'<td class="word">{escape(cell)}</td>' for cell in cells)
-        rows.append(f'<tr>{row}<td class="word {state}">{escape(outcome(verdict))}</td></tr>')
-    head = "".join(f'<th scope="col" class="word">{n}</th>' for n in ("kernel", "limit", "outcome"))
+        state = _HOLDS[holds][0]
+        rows.append(f'<tr>{row}<td class="word {state}">{escape(told)}</td></tr>')
+    titles = ("kernel", "CPUs", "limit", "outcome")
+    head = "".join(f'<th scope="col" class="word">{title}</th>' for title in titles)
     return (
         f'<h2>Limits: <span class="{css}">{text}</span></h2><div class="scroll">'
         f'<table class="limits"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
         "</table></div>"
     )
+
+
+Outcome = tuple[str, str, str, bool | None]
+
+
+def _same_outcomes(verdicts: list[tuple[MachineCost, Verdict]]) -> dict[Outcome, list[int]]:
+    """Return the CPU counts of each kernel for which a limit ends the same way."""
+    found: dict[Outcome, list[int]] = {}
+    for cost, verdict in verdicts:
+        kernel = f"kernel {cost.machine.release}"
+        told = (kernel, limit_name(verdict.limit, size), outcome(verdict), verdict.holds)
+        found.setdefault(told, []).append(cost.machine.cpus)
+    return found
+
+
+def cpu_ranges(counts: list[int]) -> str:
+    """Return CPU counts as ``4``, ``1-8``, ``1-3, 8``."""
+    parts: list[list[int]] = []
+    for count in sorted(set(counts)):
+        if parts and count == parts[-1][-1] + 1:
+            parts[-1].append(count)
+        else:
+            parts.append([count])
+    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
 
 
 def _cards(costs: list[MachineCost]) -> str:
