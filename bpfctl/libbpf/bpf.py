@@ -183,6 +183,13 @@ class Bpf:
             raise KernelError(E.INVAL, "not a map")
         return info
 
+    def prog_info(self, fd: int) -> ProgInfo:
+        """Return struct bpf_prog_info; EINVAL when ``fd`` is not a program."""
+        info = self.obj_info(fd)
+        if not isinstance(info, ProgInfo):
+            raise KernelError(E.INVAL, "not a program")
+        return info
+
     def obj_info(self, fd: int) -> MapInfo | ProgInfo | BtfInfo:
         """Return the info record of whatever object ``fd`` is."""
         info: MapInfo | ProgInfo | BtfInfo = self.kernel.bpf(

@@ -1,8 +1,8 @@
 """Every session in the documentation runs, and prints what it says.
 
 The ```console blocks of a file are one session, on a state and in a folder of its own. Commands
-are ``bpfctl``, ``python FILE`` (a file of the project) and ``echo $?``; the folder ``objects`` holds
-the object files of the tests.
+are ``bpfctl``, ``python FILE`` (a file of the project) and ``echo $?``; the folder ``objects``
+holds the object files of the tests.
 """
 
 from __future__ import annotations

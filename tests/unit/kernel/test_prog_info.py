@@ -14,7 +14,7 @@ def test_info_returns_what_was_loaded():
     machine = Machine()
     map_fd = machine.array(value=16)
     fd = machine.load(load_map(map_fd) + straight(2))
-    info = machine.bpf.obj_info(fd)
+    info = machine.bpf.prog_info(fd)
     assert info.insns == load_map(machine.bpf.map_info(map_fd).id) + straight(2)
     assert (info.func_info, info.line_info, info.prog_tags) == (b"", b"", ())
 
@@ -22,7 +22,7 @@ def test_info_returns_what_was_loaded():
 def test_each_function_has_a_tag():
     machine = Machine("6.12")
     insns = with_functions([2, 3])
-    info = machine.bpf.obj_info(machine.load(insns))
+    info = machine.bpf.prog_info(machine.load(insns))
     main, first, second = split_functions(insns, [0, *_callees(insns)])
     assert info.tag == tag(insns, "sha1")
     assert info.prog_tags == tuple(tag(code, "sha1") for code in (main, first, second))
@@ -46,7 +46,7 @@ def test_a_call_names_its_function_by_number():
 def test_calls_are_shown_with_distance_and_function():
     machine = Machine()
     insns = call_function(1) + straight(1) + straight(1)
-    info = machine.bpf.obj_info(machine.load(insns))
+    info = machine.bpf.prog_info(machine.load(insns))
     assert info.insns[:8] == b"\x85\x10\x01\x00\x01\x00\x00\x00"
     assert info.insns[8:] == insns[8:]
 
@@ -57,7 +57,7 @@ def test_a_bound_map_lives_as_long_as_the_program():
     map_id = machine.bpf.map_info(map_fd).id
     machine.bpf.prog_bind_map(fd, map_fd)
     machine.bpf.prog_bind_map(fd, map_fd)
-    assert machine.bpf.obj_info(fd).map_ids == (map_id,)
+    assert machine.bpf.prog_info(fd).map_ids == (map_id,)
     assert machine.kernel.maps.get(map_id).rec.refcnt == 2
     machine.bpf.close(map_fd)
     assert machine.kernel.maps.get(map_id).rec.refcnt == 1

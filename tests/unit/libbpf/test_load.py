@@ -91,7 +91,7 @@ def test_declared_elements_are_stored():
 def test_programs_use_the_maps_of_their_object():
     lab = Lab()
     loader = lab.load("maps.bpf.o")
-    info = lab.bpf.obj_info(loader.programs[0].fd)
+    info = lab.bpf.prog_info(loader.programs[0].fd)
     assert list(info.map_ids) == [lab.bpf.map_info(made.fd).id for made in loader.maps]
     assert info.btf_id == lab.bpf.map_info(loader.maps[0].fd).btf_id
     assert len(info.func_info) == 8
@@ -101,7 +101,7 @@ def test_programs_use_the_maps_of_their_object():
 def test_constants_are_held_unnamed():
     lab = Lab()
     loader = lab.load("meta.bpf.o")
-    info = lab.bpf.obj_info(loader.programs[0].fd)
+    info = lab.bpf.prog_info(loader.programs[0].fd)
     assert info.map_ids == (lab.bpf.map_info(loader.maps[0].fd).id,)
 
 
@@ -136,7 +136,7 @@ def test_a_map_can_stand_in_for_another():
     loader.load()
     assert loader.maps[0].name == "mine"
     assert lab.left()[0] == 4
-    assert lab.bpf.obj_info(loader.programs[0].fd).map_ids[0] == lab.bpf.map_info(fd).id
+    assert lab.bpf.prog_info(loader.programs[0].fd).map_ids[0] == lab.bpf.map_info(fd).id
 
 
 def test_a_map_is_pinned_by_name_and_found_again():
