@@ -194,4 +194,6 @@ def _dump_c(app: App, btf: Btf, roots: list[int] | None, ordered: bool) -> None:
         raise CommandError(
             "JSON output for C-syntax dump is not supported", -E.OPNOTSUPP & 0xFF
         )
-    raise CommandError("bpfctl does not print types as C yet")
+    from bpfctl.btf.c_dump import dump_c
+
+    app.out.put(dump_c(btf, roots, ordered))
