@@ -6,6 +6,7 @@ versions is dropped from both sides, and nothing else:
 - the program's name in usage texts and in the version: 7.1 prints argv[0];
 - version numbers and the list of build features; the recorded build has no skeletons, so it does
   not say which processes hold an object (``pids``);
+- programs that lost their device: 7.1 has no ``orphaned``;
 - a map type that 7.1 does not know yet is a number there;
 - in usage texts the lists of map types and of options, and the word for an offload device.
 
@@ -39,6 +40,7 @@ MASKS = tuple(
     for pattern, mask in (
         (r"\n\tpids [^\n]*", ""),
         (r',\s*"pids":\s*\[[^\]]*\]', ""),
+        (r',\s*"orphaned":\s*false', ""),
         (r"(?<=loaded_at )\S+", "<time>"),
         (r'(?<="loaded_at":)\s*\d+', "<time>"),
         (r"(?:(?<=^)|(?<=^Usage: )|(?<=^ {7}))(?:/\S*/)?bpftool(?= )", "<program>"),
