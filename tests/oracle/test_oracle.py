@@ -13,7 +13,6 @@ import pytest
 from oracle.cases import DATA, Case, files, read
 from oracle.compare import Verdict, verdicts
 from oracle.doubts import Doubt, read_doubts
-from oracle.pending import waits_for
 from oracle.report import Tally
 from oracle.run import Runner
 
@@ -53,14 +52,9 @@ def runner(request: pytest.FixtureRequest) -> Runner:
 
 
 def test_agrees(path: Path, runner: Runner, total: Tally) -> None:
-    own = path.parent == DATA
-    doubts = read_doubts() if own else []
+    doubts = read_doubts() if path.parent == DATA else []
     tally = Tally()
     for case in read(path):
-        missing = waits_for(case) if own else ""
-        if missing:
-            tally.excused[f"map type {missing} is not there yet"] += 1
-            continue
         tally.count(case, without_doubtful(verdicts(case, runner.run(case)), case, doubts, tally))
     total.add(tally)
     print(*tally.table(), sep="\n")
