@@ -224,7 +224,7 @@ def test_pins_of_programs_and_maps():
     pinning.pin_programs(loader, "/sys/fs/bpf/p")
     pinning.pin_maps(loader, "/sys/fs/bpf/m")
     loader.close()
-    paths = [path for path, _, _ in lab.kernel.bpffs.pins()]
+    paths = sorted(path for path, _, _ in lab.kernel.bpffs.pins())
     assert paths == [
         "/sys/fs/bpf/m/_data_pairs",
         "/sys/fs/bpf/m/globals_bss",
