@@ -19,17 +19,15 @@ from bpfctl.kernel.kernel import Kernel
 from bpfctl.kernel.mm.alloc import Mem, OomKill
 from bpfctl.kernel.records import Memcg, Objcg
 from bpfctl.kernel.task import ALL_CAPS
-from bpfctl.libbpf import insns
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.libbpf.mapspec import MapSpec
+from bpfctl.libbpf.relocate import relocate
 from bpfctl.uapi import MapCreateAttr, ProgLoadAttr
 
 CGROUP = "/cost"
 # Any map that a profile allows shall be possible: the host's memory is not the question.
 _MEMORY_BYTES = 1 << 62
 _NUMA_NODES = 64
-_PSEUDO_BTF_ID = 3
-_PSEUDO_KFUNC_CALL = 2
 # The simulated kernel has no BTF of its own: one id is as good as another.
 _ANY_BTF_ID = 1
 _NO_SUCH_TYPE = 0x7FFFFFFF
@@ -286,7 +284,7 @@ class World:
         has_info = bool(loaded.btf_fd and spec.func_info)
         attr = ProgLoadAttr(
             prog_type=spec.type,
-            insns=relocate(item, loaded.fds),
+            insns=relocate(spec, loaded.fds, _ANY_BTF_ID),
             license=source.license.encode(),
             prog_flags=spec.prog_flags,
             prog_name=spec.kernel_name,
@@ -306,26 +304,3 @@ def _values(record: Any) -> dict[str, Any]:
         name: deepcopy(value) if isinstance(value := getattr(record, name), dict) else value
         for name in record.__match_args__
     }
-
-
-def relocate(item: ProgItem, fds: dict[str, int]) -> bytes:
-    """Return the instructions with map descriptors filled in.
-
-    Kernel symbols and functions get ids that stand for any: they do not change what is allocated.
-    A map that could not be created leaves descriptor -1, which the kernel refuses.
-    """
-    code = bytearray(item.spec.insns)
-    for reference in item.spec.references:
-        at = reference.insn
-        if reference.kind in ("map", "value"):
-            value = reference.kind == "value"
-            insns.set_src_reg(code, at, insns.PSEUDO_MAP_VALUE if value else insns.PSEUDO_MAP_FD)
-            insns.set_imm(code, at, fds.get(reference.name, -1))
-            insns.set_imm(code, at + 1, reference.offset if value else 0)
-        elif reference.kind == "ksym":
-            insns.set_src_reg(code, at, _PSEUDO_BTF_ID)
-            insns.set_imm(code, at, _ANY_BTF_ID)
-        else:
-            insns.set_src_reg(code, at, _PSEUDO_KFUNC_CALL)
-            insns.set_imm(code, at, _ANY_BTF_ID)
-    return bytes(code)

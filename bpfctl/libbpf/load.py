@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import CommandError, E, KernelError
-from bpfctl.libbpf import insns
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.libbpf.pinning import DEFAULT_BPFFS, make_parent_dir
+from bpfctl.libbpf.relocate import NO_FD, relocate
 from bpfctl.libbpf.rlimit import explain_eperm
 from bpfctl.uapi import BPF_OBJ_NAME_LEN, PROG_TYPE_NUMBER, MapCreateAttr, MapInfo, ProgLoadAttr
 
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 # Takes one message of the library, without its "libbpf: " prefix and its line break.
 Warn = Callable[[str], None]
 
-NO_FD = -1
 _ANY_BTF_ID = 1
-_PSEUDO_KFUNC_CALL = 2
 _NEEDS_TARGET = frozenset(PROG_TYPE_NUMBER[name] for name in ("tracing", "lsm"))
 _EXT = PROG_TYPE_NUMBER["ext"]
 _PROG_ARRAY = "prog_array"
@@ -431,25 +429,3 @@ def _as_it_is(spec: MapSpec, info: MapInfo) -> MapSpec:
         map_flags=info.map_flags,
         map_extra=info.map_extra,
     )
-
-
-def relocate(spec: ProgramSpec, fds: dict[str, int]) -> bytes:
-    """Return the instructions with map descriptors filled in.
-
-    Addresses and ids of kernel symbols are zero: there is no kernel image behind them.
-    """
-    code = bytearray(spec.insns)
-    for reference in spec.references:
-        at = reference.insn
-        if reference.kind in ("map", "value"):
-            value = reference.kind == "value"
-            insns.set_src_reg(code, at, insns.PSEUDO_MAP_VALUE if value else insns.PSEUDO_MAP_FD)
-            insns.set_imm(code, at, fds.get(reference.name, NO_FD))
-            insns.set_imm(code, at + 1, reference.offset if value else 0)
-        elif reference.kind == "ksym":
-            insns.set_imm(code, at, 0)
-            insns.set_imm(code, at + 1, 0)
-        else:
-            insns.set_src_reg(code, at, _PSEUDO_KFUNC_CALL)
-            insns.set_imm(code, at, 0)
-    return bytes(code)
