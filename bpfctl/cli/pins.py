@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from bpfctl.cli.session import App
 from bpfctl.cli.words import Words
-from bpfctl.errors import CommandError, E, KernelError
+from bpfctl.errors import CommandError, E, KernelError, strerror
 from bpfctl.libbpf.paths import absolute, dirname
 
 # Descriptor of whatever a selector names.
@@ -19,7 +19,7 @@ def exists(app: App, path: str) -> bool:
     full = absolute(path)
     bpffs = app.kernel.bpffs
     if bpffs.is_bpffs(full):
-        return bool(bpffs.exists(full))
+        return bool(bpffs.is_dir(full) if path.endswith("/") else bpffs.exists(full))
     try:
         return bool(path) and os.path.exists(path)
     except ValueError:
@@ -46,14 +46,28 @@ def open_pinned(app: App, path: str, kind: str) -> int:
 
 
 def _open_error(app: App, path: str, exc: KernelError) -> CommandError:
-    outside = not app.kernel.bpffs.is_bpffs(absolute(path))
-    if exc.code != E.ACCES and not (outside and exists(app, path)):
-        return CommandError(f"bpf obj get ({path}): {exc.strerror}", hint=exc.hint)
+    text = exc.strerror
+    if not app.kernel.bpffs.is_bpffs(absolute(path)):
+        refusal = _host_refusal(path)
+        text = refusal or E_ACCES_TEXT
+    if text != E_ACCES_TEXT:
+        return CommandError(f"bpf obj get ({path}): {text}", hint=exc.hint)
     directory = dirname(path)
     text = E_ACCES_TEXT if is_bpffs(app, directory) else NOT_BPFFS_TEXT
     # bpftool cuts the path in place, which does nothing to a bare file name.
     shown = directory if "/" in path else path
     return CommandError(f"bpf obj get ({shown}): {text}")
+
+
+def _host_refusal(path: str) -> str:
+    """Return why the host says that ``path`` cannot be reached, "" if it can."""
+    try:
+        os.stat(path)
+    except OSError as exc:
+        return strerror(exc.errno or E.NOENT)
+    except ValueError:
+        return strerror(E.NOENT)
+    return ""
 
 
 E_ACCES_TEXT = "Permission denied"
@@ -107,9 +121,22 @@ def pin_command(app: App, words: Words, select: Selector) -> None:
 
 
 def pinned_paths(app: App, kind: str) -> dict[int, list[str]]:
-    """Return the paths of all pinned objects of ``kind``, by object id."""
+    """Return the paths of all pinned objects of ``kind``, by object id, in bpftool's order.
+
+    That is the order of its hash table: the chain of an id grows at its head, and is turned
+    round each time the table, which counts all paths, doubles.
+    """
     found: dict[int, list[str]] = {}
-    for path, pinned_kind, obj_id in app.kernel.bpffs.pins():
-        if pinned_kind == kind:
-            found.setdefault(obj_id, []).append(path)
+    capacity = 0
+    walk = (pin for pin in app.kernel.bpffs.pins() if pin[1] == kind)
+    for count, (path, _, obj_id) in enumerate(walk):
+        if not capacity or (count + 1) * 4 // 3 > capacity:
+            capacity = capacity * 2 or _FIRST_CAPACITY
+            for paths in found.values():
+                paths.reverse()
+        found.setdefault(obj_id, []).insert(0, path)
     return found
+
+
+# Buckets of a hash table of libbpf once something is in it.
+_FIRST_CAPACITY = 4

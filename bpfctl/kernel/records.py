@@ -207,7 +207,10 @@ class BtfRecord:
 
 @dataclass(slots=True)
 class Pin:
-    """An inode of the virtual bpffs: a directory, or a pinned object."""
+    """An inode of the virtual bpffs: a directory, or a pinned object.
+
+    ``ino`` grows from one entry to the next: a directory is read newest first.
+    """
 
     KEYS: ClassVar[int] = 1
     INDEX: ClassVar[tuple[str, ...]] = ("parent",)
@@ -215,6 +218,7 @@ class Pin:
     parent: str = ""
     kind: str = "dir"
     obj_id: int = 0
+    ino: int = 0
 
 
 @dataclass(slots=True)

@@ -156,6 +156,7 @@ CREATE TABLE "pin" (
   "parent" TEXT NOT NULL,
   "kind" TEXT NOT NULL,
   "obj_id" INTEGER NOT NULL,
+  "ino" INTEGER NOT NULL,
   PRIMARY KEY ("path")
 ) STRICT, WITHOUT ROWID;
 
