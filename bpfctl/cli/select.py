@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 
 from bpfctl.cli.pins import open_pinned
@@ -11,7 +12,8 @@ from bpfctl.cli.words import Words, u32
 from bpfctl.errors import CommandError, E, KernelError
 from bpfctl.uapi import BPF_OBJ_NAME_LEN, MapInfo, ProgInfo
 
-TAG_DIGITS = 16
+TAG_BYTES = 8
+_TAG_BYTE = re.compile(r"[ \t\n\v\f\r]*([0-9a-fA-F]{1,2})")
 
 # Nothing was found and bpftool says nothing about it.
 SILENT = ""
@@ -148,9 +150,15 @@ def prog_fd(app: App, words: Words) -> int:
 
 
 def _parse_tag(word: str) -> bytes:
-    if len(word) != TAG_DIGITS or any(char not in "0123456789abcdefABCDEF" for char in word):
-        raise CommandError("can't parse tag")
-    return bytes.fromhex(word)
+    """Read a tag as sscanf(3) does: eight numbers of up to two digits, then anything."""
+    at, tag = 0, []
+    for _ in range(TAG_BYTES):
+        found = _TAG_BYTE.match(word, at)
+        if found is None:
+            raise CommandError("can't parse tag")
+        tag.append(int(found[1], 16))
+        at = found.end()
+    return bytes(tag)
 
 
 def _progs(app: App) -> Iterator[tuple[int, ProgInfo]]:

@@ -341,3 +341,28 @@ def test_reading_commands_do_not_write(cli, make, state):
     ):
         cli("map", *words)
     assert state.read_bytes() == before
+
+
+def test_peek_asks_a_bloom_filter_for_zeros(cli, make):
+    make("bloom_filter", "b", 0, 4)
+    assert cli("map", "peek", "name", "b").stdout == "key:\n\n\nNot found\n"
+    cli.ok("map", "push", "name", "b", "value", *"0000")
+    assert cli.ok("map", "peek", "name", "b") == "value: 00 00 00 00\n"
+
+
+@pytest.mark.parametrize(("size", "status"), [(4, 254), (24, 254), (25, 0)])
+def test_pop_of_a_hash_map_has_whatever_key_the_heap_left(cli, make, size, status):
+    make("hash", "h", size, 4)
+    cli.ok("map", "update", "name", "h", "key", *"0" * size, "value", *"1000")
+    assert cli("map", "pop", "name", "h").status == status
+    assert ("Found 1 element" in cli.ok("map", "dump", "name", "h")) is (status != 0)
+
+
+@pytest.mark.parametrize(
+    ("tag", "error"),
+    [("0123456789abcdef", ""), ("0123456789abcdeg", ""), ("0123456789abcdef0", ""),
+     ("0123456789abcd", "Error: can't parse tag\n"), ("x", "Error: can't parse tag\n")],
+)
+def test_tags_are_read_as_scanf_does(cli, tag, error):
+    result = cli("prog", "show", "tag", tag)
+    assert (result.status, result.stderr) == (255, error)
