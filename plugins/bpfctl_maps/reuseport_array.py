@@ -54,7 +54,9 @@ class ReuseportArray(SocketMap):
         index = index_of(key)
         if index >= self.rec.max_entries:
             raise KernelError(E.BIG)
-        sock = sockfd_lookup(self.kernel, socket_fd(value))
+        # Only the wide value is checked for its range; the narrow one is an int as it stands.
+        fd = socket_fd(value) if len(value) == 8 else int.from_bytes(value, "little", signed=True)
+        sock = sockfd_lookup(self.kernel, fd)
         present = self.cells.get(key) is not None
         if present and flags == BPF_NOEXIST:
             raise KernelError(E.EXIST)

@@ -29,6 +29,13 @@ def test_sockets_taken(kernel, words, want):
     assert outcome(lambda: machine.map_update_elem(fd, u32(0), u64(sock))) == want
 
 
+@pytest.mark.parametrize(("pack", "want"), [(u32, "EBADF"), (u64, "EINVAL")])
+def test_only_values_of_8_bytes_can_be_out_of_range(pack, want):
+    machine = Machine()
+    fd = machine.create("reuseport_sockarray", 4, len(pack(0)), 4)
+    assert outcome(lambda: machine.map_update_elem(fd, u32(0), pack(1 << 31))) == want
+
+
 # slot 0 has socket A. key | what | flags | outcome
 UPDATES = """
 0 | B   | 0 | ok
