@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,7 +29,6 @@ from bpfctl.kernel.task import ALL_CAPS, format_caps, parse_caps
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
     from bpfctl.kernel.records import File, Task
-    from bpfctl.libbpf.bpf import Bpf
 
 INIT_PID = 1
 DEFAULT_LIMIT = -1
@@ -95,6 +95,8 @@ def spawn(
         raise CommandError(
             "can't set RLIMIT_MEMLOCK: Invalid argument", hint=_RLIMIT_HINTS[E.INVAL]
         )
+    for word in objects:
+        parse_object(word)
     with open_kernel(app, write=True) as kernel:
         with doing(f"can't start a task in cgroup '{cgroup}'", {E.NOENT: _NO_CGROUP}):
             made = kernel.spawn(comm, uid, mask, cgroup, soft, hard)
@@ -111,26 +113,32 @@ def _open_object(kernel: Kernel, pid: int, text: str, who: str) -> int:
     from bpfctl.libbpf.bpf import Bpf
 
     bpf = Bpf(kernel, pid)
+    kind, which = parse_object(text)
     with doing(f"{who} can't open '{text}'", _OPEN_HINTS):
-        return _open_words(kernel, bpf, text.split(), text)
+        if kind == "pinned":
+            return bpf.obj_get(which)
+        by_id: dict[str, Callable[[int], int]] = {
+            "map": bpf.map_get_fd_by_id,
+            "prog": bpf.prog_get_fd_by_id,
+            "btf": bpf.btf_get_fd_by_id,
+            "object": partial(kernel.objects.open, pid),
+        }
+        return by_id[kind](int(which))
 
 
-def _open_words(kernel: Kernel, bpf: Bpf, words: list[str], text: str) -> int:
-    by_id: dict[str, Callable[..., int]] = {
-        "map": bpf.map_get_fd_by_id,
-        "prog": bpf.prog_get_fd_by_id,
-        "btf": bpf.btf_get_fd_by_id,
-    }
-    kind = words[0] if words and words[0] in by_id else "map"
-    rest = words[1:] if words and words[0] in by_id else words
+def parse_object(text: str) -> tuple[str, str]:
+    """Return what kind of OBJECT ``text`` names, and its id or, if ``pinned``, its path."""
+    words = text.split()
+    kind = words[0] if words and words[0] in ("map", "prog", "btf") else "map"
+    rest = words[1:] if words and words[0] == kind else words
     if len(rest) == 2 and rest[0] == "id" and rest[1].isdecimal():
-        return by_id[kind](int(rest[1]))
+        return kind, rest[1]
     if len(words) == 2 and words[0] == "object" and words[1].isdecimal():
-        return kernel.objects.open(bpf.pid, int(words[1]))
+        return "object", words[1]
     if len(rest) == 2 and rest[0] == "pinned":
-        return bpf.obj_get(rest[1])
+        return "pinned", rest[1]
     if text.startswith("/"):
-        return bpf.obj_get(text)
+        return "pinned", text
     raise CommandError(
         f"can't parse '{text}' as an object",
         hint="say a pinned path such as /sys/fs/bpf/m, 'id 5', 'prog id 5' or 'object 2'",

@@ -318,8 +318,9 @@ class Kernel:
         """Start a task. Limits in bytes, None unlimited, -1 the default; hard follows soft."""
         soft = self.default_memlock() if memlock == -1 else rlimit_value(memlock)
         hard = soft if memlock_hard == -1 else rlimit_value(memlock_hard)
+        memcg = self.memcg.lookup(cgroup)
         pid = self._transient_pid() if transient else self._pids.take()
-        task = Task(pid, comm, uid, caps, self.memcg.lookup(cgroup).id, soft, hard)
+        task = Task(pid, comm, uid, caps, memcg.id, soft, hard)
         task.transient = int(transient)
         self.tasks.add(task)
         return task

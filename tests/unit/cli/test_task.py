@@ -75,6 +75,12 @@ def test_a_spawn_that_cannot_open_leaves_no_task(cli):
     assert len(json.loads(cli.ok("task", "show", "--json"))) == 1
 
 
+@pytest.mark.parametrize("words", ["--open m", "--cgroup /nowhere"])
+def test_a_wrong_spawn_takes_no_pid(cli, words):
+    assert cli("task", "spawn", *words.split()).status == 255
+    assert cli.ok("task", "spawn") == "2\n"
+
+
 def test_raising_the_hard_limit_takes_a_capability(cli):
     plain = cli.ok("task", "spawn", "--uid", "5", "--memlock", "64K:1M").strip()
     cli.ok("task", "set", plain, "--memlock", "1M")
