@@ -84,9 +84,21 @@ def _main(argv: list[str], out: Out) -> int:
     except Exception as exc:
         if options.debug:
             raise
-        text = f"internal error: {type(exc).__name__}: {exc}"
-        status = report(app, CommandError(text, hint="-d shows where"))
+        status = report(app, _unexpected(app, exc))
     return _finish(out, status)
+
+
+def _unexpected(app: App, exc: Exception) -> CommandError:
+    """Return the error for what must not happen: the file's fault if it is damaged, else ours."""
+    from bpfctl.store.state import damage
+
+    try:
+        found = damage(app.settings.state)
+    except CommandError as refusal:
+        return refusal
+    return found or CommandError(
+        f"internal error: {type(exc).__name__}: {exc}", hint="-d shows where"
+    )
 
 
 def _finish(out: Out, status: int) -> int:

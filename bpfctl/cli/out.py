@@ -225,5 +225,15 @@ def _write(stream: object, text: str) -> None:
         stream.write(text)  # type: ignore[attr-defined]
     else:
         stream.flush()  # type: ignore[attr-defined]
-        buffer.write(os.fsencode(text) if not text.isascii() else text.encode("ascii"))
+        buffer.write(_encode(text))
         buffer.flush()
+
+
+def _encode(text: str) -> bytes:
+    """Return the bytes of a text; lone surrogates that no file name can hold become escapes."""
+    if text.isascii():
+        return text.encode("ascii")
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")

@@ -108,7 +108,10 @@ def connect(path: str, *, make: bool = False) -> sqlite3.Connection:
     name = _uri(path, "rwc" if make else "rw")
     conn = sqlite3.connect(name, timeout=SLICE_SECONDS, isolation_level=None, uri=True)
     # FULL: a command that reported success is on the disk, whatever happens to the machine.
-    conn.executescript("PRAGMA synchronous = FULL; PRAGMA cache_size = -65536")
+    try:
+        conn.executescript("PRAGMA synchronous = FULL; PRAGMA cache_size = -65536")
+    except UnicodeDecodeError as exc:  # SQLite quotes what it cannot read
+        raise _damaged(path, "malformed database schema") from exc
     return conn
 
 
@@ -226,8 +229,34 @@ def _database_error(path: str, exc: sqlite3.Error) -> StateError:
     for part, why, hint in _DATABASE_ERRORS:
         if part in text:
             return _refusal(path, why, hint)
-    damaged = "take the last 'bpfctl sim export', or start anew with another --state"
-    return _refusal(path, f"it is damaged ({text})", damaged)
+    return _damaged(path, text)
+
+
+def _damaged(path: str, why: str) -> StateError:
+    hint = "take the last 'bpfctl sim export', or start anew with another --state"
+    return _refusal(path, f"it is damaged ({why})", hint)
+
+
+def damage(path: str | None = None) -> StateError | None:
+    """Return the error that says what is wrong inside the state file, None for a sound one.
+
+    A command that failed for no good reason asks: it trusts the rows that it reads.
+
+    :raises StateError: it cannot be opened.
+    """
+    from bpfctl.store.check import check_state
+
+    where = path or state_path()
+    if _inspect(where) is None:
+        return None
+    with open_storage(where, write=False, make=False) as storage:
+        try:
+            findings = check_state(storage)
+        except sqlite3.DatabaseError:
+            raise
+        except Exception as exc:  # the check trips over the same row
+            findings = [str(exc)]
+    return _damaged(where, findings[0]) if findings else None
 
 
 # Part of SQLite's message: what it means here, hint.

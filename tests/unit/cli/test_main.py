@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -285,3 +287,21 @@ def test_a_bug_is_reported_as_such(cli, monkeypatch):
     )
     with pytest.raises(ZeroDivisionError):
         cli("-d", "broken")
+
+
+def test_what_a_damaged_state_causes_is_no_bug(cli, state):
+    cli.ok("sim", "new")
+    with closing(sqlite3.connect(state)) as conn:
+        conn.execute("DELETE FROM counter WHERE name = 'ino'")
+        conn.commit()
+    result = cli("sim", "mkdir", "/sys/fs/bpf/d")
+    assert result.status == 255
+    assert "it is damaged (counter ino: is missing)" in result.stderr
+
+
+def test_what_no_file_name_can_hold_is_escaped(cli, tmp_path):
+    export = cli.ok("sim", "export")
+    (tmp_path / "lines").write_text(export.replace('{"counter"', '{"\\ud800"', 1))
+    result = cli("sim", "import", tmp_path / "lines")
+    assert result.status == 255
+    assert "\\ud800" in result.stderr
