@@ -12,9 +12,11 @@ from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
 from bpfctl.kernel.mm.rlimit import cost_pages
 from bpfctl.kernel.records import MapRecord, Task
 from bpfctl.kernel.task import perfmon_capable
+from bpfctl.light import altered
 from bpfctl.uapi import (
     BPF_F_NUMA_NODE,
     BPF_F_RDONLY,
+    BPF_F_TOKEN_FD,
     BPF_F_WRONLY,
     BPF_OBJ_NAME_LEN,
     MAP_TYPE_NUMBER,
@@ -71,6 +73,10 @@ def _new_record(kernel: Kernel, task: Task, attr: MapCreateAttr) -> MapRecord:
 
 def _type_checks(kernel: Kernel, task: Task, new: MapType, attr: MapCreateAttr) -> None:
     checks = kernel.profile.checks
+    if checks.capability == "common" and attr.map_flags & BPF_F_TOKEN_FD:
+        # The type does not see the flag, and there are no tokens to be had.
+        new.alloc_check(altered(attr, map_flags=attr.map_flags & ~BPF_F_TOKEN_FD), task)
+        raise KernelError(E.INVAL, "map_token_fd is no token")
     new.alloc_check(attr, task)
     if checks.capability == "common":
         kernel.check_unprivileged(task)

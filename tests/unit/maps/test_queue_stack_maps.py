@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from bpfctl import uapi
 from bpfctl.kernel.task import CAP_BPF
 from bpfctl.uapi import MapCreateAttr
 from unit.maps.machine import KERNELS, Machine, outcome
@@ -85,6 +86,16 @@ def test_the_ring_wraps_many_times(machine, kind):
 def test_operations_on_an_empty_map(machine, kind, operation, want):
     fd = machine.create(kind, 0, 4, 4)
     assert outcome(lambda: operation(machine, fd)) == want
+
+
+@pytest.mark.parametrize(
+    ("profile", "value", "want"),
+    [("6.1", 1 << 23, "EINVAL"), ("6.12", 1 << 23, "E2BIG"), ("6.18", 4, "EINVAL")],
+)
+def test_a_token_is_looked_up_behind_the_attribute_checks(profile, value, want):
+    machine = Machine(profile)
+    call = outcome(lambda: machine.create("queue", 0, value, 1, uapi.BPF_F_TOKEN_FD))
+    assert call == want
 
 
 @pytest.mark.parametrize("profile", KERNELS)
