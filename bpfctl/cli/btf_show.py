@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from bpfctl.cli.listing import show_all
 from bpfctl.cli.map_show import holders
 from bpfctl.cli.prog_show import write_numbers, write_pids
 from bpfctl.cli.select import take_id
 from bpfctl.cli.session import App
 from bpfctl.cli.words import Words
-from bpfctl.errors import CommandError, E, KernelError
+from bpfctl.errors import CommandError, KernelError
 from bpfctl.uapi import BtfInfo
 
 
@@ -27,7 +28,9 @@ def show(app: App, words: Words) -> int:
     if fd is not None:
         listing.one(fd)
         return 0
-    return _show_all(app, listing)
+    bpf = app.bpf
+    following = (bpf.btf_get_next_id, bpf.btf_get_fd_by_id)
+    return show_all(app, listing.one, *following, "BTF object", "BTF object")
 
 
 def open_id(app: App, btf_id: int) -> int:
@@ -43,35 +46,6 @@ def open_id(app: App, btf_id: int) -> int:
         ) from exc
     app.opened(fd)
     return fd
-
-
-def _show_all(app: App, listing: _Listing) -> int:
-    json = app.out.json
-    if json is not None:
-        json.begin_array()
-    status = 0
-    bpf = app.bpf
-    try:
-        for btf_id in bpf.ids(bpf.btf_get_next_id):
-            try:
-                fd = bpf.btf_get_fd_by_id(btf_id)
-            except KernelError as exc:
-                if exc.code == E.NOENT:
-                    continue
-                raise CommandError(
-                    f"can't get BTF object by id ({btf_id}): {exc.strerror}"
-                ) from exc
-            listing.one(fd)
-            bpf.close(fd)
-    except KernelError as exc:
-        app.out.error(f"can't get next BTF object: {exc.strerror}")
-        status = -1
-    except CommandError as exc:
-        app.out.error(exc.text)
-        status = -1
-    if json is not None:
-        json.end_array()
-    return status
 
 
 class _Listing:

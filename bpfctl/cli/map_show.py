@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
+from bpfctl.cli.listing import show_all, show_some
 from bpfctl.cli.out import JsonWriter
 from bpfctl.cli.pins import pinned_paths
 from bpfctl.cli.select import map_fds, map_info
 from bpfctl.cli.session import App
 from bpfctl.cli.words import Words
-from bpfctl.errors import CommandError, E, KernelError
+from bpfctl.errors import KernelError
 from bpfctl.uapi import MAP_TYPE_NUMBER, MAP_TYPES, PROG_TYPES, MapInfo
 
 PROG_ARRAY = MAP_TYPE_NUMBER["prog_array"]
@@ -18,49 +19,12 @@ PROG_ARRAY = MAP_TYPE_NUMBER["prog_array"]
 def show(app: App, words: Words) -> int:
     """Run ``map show [MAP]``."""
     if words.left == 2:
-        return _show_some(app, words)
+        fds = map_fds(app, words)
+        return show_some(app, _Listing(app).one, fds) if fds else -1
     words.no_more()
-    json = app.out.json
-    listing = _Listing(app)
-    if json is not None:
-        json.begin_array()
-    status = 0
     bpf = app.bpf
-    try:
-        for map_id in bpf.ids(bpf.map_get_next_id):
-            try:
-                fd = bpf.map_get_fd_by_id(map_id)
-            except KernelError as exc:
-                if exc.code == E.NOENT:
-                    continue
-                raise CommandError(f"can't get map by id ({map_id}): {exc.strerror}") from exc
-            listing.one(fd, map_info(app, fd))
-            bpf.close(fd)
-    except KernelError as exc:
-        app.out.error(f"can't get next map: {exc.strerror}")
-        status = -1
-    except CommandError as exc:
-        app.out.error(exc.text)
-        status = -1
-    if json is not None:
-        json.end_array()
-    return status
-
-
-def _show_some(app: App, words: Words) -> int:
-    """Show what a selector matches: an object for one map, an array for several."""
-    fds = map_fds(app, words)
-    if not fds:
-        return -1
-    json = app.out.json if len(fds) > 1 else None
-    listing = _Listing(app)
-    if json is not None:
-        json.begin_array()
-    for fd in fds:
-        listing.one(fd, map_info(app, fd))
-    if json is not None:
-        json.end_array()
-    return 0
+    one = _Listing(app).one
+    return show_all(app, one, bpf.map_get_next_id, bpf.map_get_fd_by_id, "map", "map")
 
 
 class _Listing:
@@ -71,8 +35,9 @@ class _Listing:
         self.pins = pinned_paths(app, "map") if app.options.show_pinned else {}
         self.holders = holders(app, "map")
 
-    def one(self, fd: int, info: MapInfo) -> None:
+    def one(self, fd: int) -> None:
         """Print one map."""
+        info = map_info(self.app, fd)
         lines = self._fdinfo(fd)
         if self.app.out.json is not None:
             self._json(self.app.out.json, info, lines)

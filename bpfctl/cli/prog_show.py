@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from bpfctl.cli.listing import show_all, show_some
 from bpfctl.cli.map_show import holders
 from bpfctl.cli.out import JsonWriter
 from bpfctl.cli.pins import pinned_paths
@@ -12,7 +13,7 @@ from bpfctl.cli.prog_names import full_name, type_name
 from bpfctl.cli.select import prog_fds
 from bpfctl.cli.session import App
 from bpfctl.cli.words import Words
-from bpfctl.errors import CommandError, E, KernelError
+from bpfctl.errors import CommandError, KernelError
 from bpfctl.uapi import ProgInfo
 
 NSEC_PER_SEC = 1_000_000_000
@@ -21,60 +22,20 @@ NSEC_PER_SEC = 1_000_000_000
 def show(app: App, words: Words) -> int:
     """Run ``prog show [PROG]``."""
     if words.left == 2:
-        return _show_some(app, words)
+        fds = prog_fds(app, words)
+        return show_some(app, _Listing(app).one, fds) if fds else -1
     words.no_more()
-    json = app.out.json
-    listing = _Listing(app)
-    if json is not None:
-        json.begin_array()
-    status = 0
     bpf = app.bpf
-    try:
-        for prog_id in bpf.ids(bpf.prog_get_next_id):
-            try:
-                fd = bpf.prog_get_fd_by_id(prog_id)
-            except KernelError as exc:
-                if exc.code == E.NOENT:
-                    continue
-                raise CommandError(f"can't get prog by id ({prog_id}): {exc.strerror}") from exc
-            listing.one(fd)
-            bpf.close(fd)
-    except KernelError as exc:
-        app.out.error(f"can't get next program: {exc.strerror}")
-        status = -1
-    except CommandError as exc:
-        app.out.error(exc.text)
-        status = -1
-    if json is not None:
-        json.end_array()
-    return status
-
-
-def _show_some(app: App, words: Words) -> int:
-    """Show what a selector matches: an object for one program, an array for several."""
-    fds = prog_fds(app, words)
-    if not fds:
-        return -1
-    json = app.out.json if len(fds) > 1 else None
-    listing = _Listing(app)
-    if json is not None:
-        json.begin_array()
-    for fd in fds:
-        listing.one(fd)
-    if json is not None:
-        json.end_array()
-    return 0
+    one = _Listing(app).one
+    return show_all(app, one, bpf.prog_get_next_id, bpf.prog_get_fd_by_id, "prog", "program")
 
 
 def prog_info(app: App, fd: int) -> ProgInfo:
     """Return struct bpf_prog_info of a program that is open."""
     try:
-        info = app.bpf.obj_info(fd)
+        return app.bpf.prog_info(fd)
     except KernelError as exc:
         raise CommandError(f"can't get prog info: {exc.strerror}", hint=exc.hint) from exc
-    if not isinstance(info, ProgInfo):
-        raise CommandError("can't get prog info: Invalid argument")
-    return info
 
 
 def header_plain(app: App, info: ProgInfo) -> str:
