@@ -118,12 +118,24 @@ def update(app: App, words: Words) -> None:
     app.out.done()
 
 
+def _unfilled(size: int) -> bytes:
+    """Return what is in a buffer that bpftool takes from the heap and never fills.
+
+    It is zero, unless it fits the smallest piece of the heap: that one was in use before.
+    """
+    return _HEAP_LEFTOVER[:size].ljust(size, b"\0") if size <= _SMALLEST_PIECE else bytes(size)
+
+
+_SMALLEST_PIECE = 24
+_HEAP_LEFTOVER = bytes.fromhex("7b d5 a1 5e 05")
+
+
 def lookup(app: App, words: Words) -> int:
     """Run ``map lookup|peek MAP [key DATA]``; a miss is told on stdout, status -ENOENT."""
     fd, info = _open(app, words)
     key, _, _ = parse_element(app, words, info, info.key_size > 0)
-    # A Bloom filter reads the buffer for the answer; bpftool has put nothing there.
-    asked = None if info.key_size else bytes(info.value_size)
+    # A Bloom filter looks up what is in the buffer for the answer.
+    asked = None if info.key_size else _unfilled(info.value_size)
     try:
         value = app.bpf.map_lookup_elem(fd, key, value=asked)
     except KernelError as exc:
@@ -175,22 +187,10 @@ def delete(app: App, words: Words) -> None:
     app.out.done()
 
 
-def _unfilled_key(size: int) -> bytes:
-    """Return what is in the buffer that bpftool takes for the key and never fills.
-
-    It is zero, unless it fits the smallest piece of the heap: that one was in use before.
-    """
-    return _HEAP_LEFTOVER[:size].ljust(size, b"\0") if size <= _SMALLEST_PIECE else bytes(size)
-
-
-_SMALLEST_PIECE = 24
-_HEAP_LEFTOVER = bytes.fromhex("7b d5 a1 5e 05")
-
-
 def pop(app: App, words: Words) -> int:
     """Run ``map pop|dequeue MAP``; further words are ignored, an empty map is -ENOENT."""
     fd, info = _open(app, words)
-    key = _unfilled_key(info.key_size) if info.key_size else None
+    key = _unfilled(info.key_size) if info.key_size else None
     try:
         value = app.bpf.map_lookup_and_delete_elem(fd, key)
     except KernelError as exc:
