@@ -17,7 +17,7 @@ ROOT_ID = 1
 MODES = ("on", "nokmem", "nobpf", "off")
 KNOBS = ("min", "low", "high", "max")
 EVENTS = ("low", "high", "max", "oom", "oom_kill")
-SET_RECLAIM_RETRIES = 5
+NAME_MAX = 255
 
 
 class MemcgTree:
@@ -94,7 +94,11 @@ class MemcgTree:
         name = parts[-1]
         if name in (".", "..") or "\n" in name:
             raise KernelError(E.INVAL, path)
-        if len(name) > 255:
+        try:
+            length = len(name.encode())
+        except UnicodeEncodeError:
+            raise KernelError(E.INVAL, "not Unicode") from None
+        if length > NAME_MAX:
             raise KernelError(E.NAMETOOLONG, path)
         parent = self.lookup("/".join(parts[:-1]))
         if any(child.name == name for child in self.children(parent.id)):
