@@ -249,6 +249,16 @@ def test_the_commands_that_show_a_patch(cli, number: int):
     assert after[-1][0] == 0
 
 
+@pytest.mark.parametrize("number", range(1, LAST_PATCH + 1))
+def test_every_patch_shows_before_and_after(cli, number: int):
+    found = json.loads(cli.ok("series", "show", str(number), "--json"))
+    changes = found["changes"]
+    assert bool(changes) == (number not in NOTHING)
+    assert all(change["before"] != change["after"] for change in changes)
+    text = cli.ok("series", "show", str(number))
+    assert all(change["figure"] in text for change in changes)
+
+
 def test_show_prints_the_figures(cli):
     text = cli.ok("series", "show", "17")
     assert text.startswith("patch 17/34  bpf: refine memcg-based memory accounting for xskmap")
