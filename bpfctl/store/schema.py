@@ -206,6 +206,8 @@ def json_dict(text: str) -> dict[str, Any]:
     """
     if text == "{}":
         return {}
+    if text == "{}":
+        return {}
     import json
 
     value = json.loads(text)

@@ -75,12 +75,13 @@ class ArrayBase(MapType):
             slots = roundup_pow_of_two(slots)
             if slots > U32_MAX:
                 raise KernelError(E.BIG, "max_entries")
-        self.rec.priv["nr_slots"] = slots
+        if slots != attr.max_entries:
+            self.rec.priv["nr_slots"] = slots
 
     @property
     def slots(self) -> int:
         """Entries allocated: max_entries, or a power of two for callers without CAP_PERFMON."""
-        return int(self.rec.priv["nr_slots"])
+        return int(self.rec.priv.get("nr_slots", self.rec.max_entries))
 
     @property
     def elem_size(self) -> int:

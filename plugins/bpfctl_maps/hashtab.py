@@ -99,8 +99,9 @@ class Htab(MapType):
             rec.max_entries = rounded if rounded <= U32_MAX else rounded - self.cpus
         if self.nr_buckets * self.sizeof("bucket") > U32_MAX:
             raise KernelError(E.BIG, "max_entries")
-        if not rec.map_flags & BPF_F_ZERO_SEED:
-            rec.priv["seed"] = self.kernel.config.hash_seed
+        seed = self.kernel.config.hash_seed
+        if seed and not rec.map_flags & BPF_F_ZERO_SEED:
+            rec.priv["seed"] = seed
 
     @property
     def nr_buckets(self) -> int:
