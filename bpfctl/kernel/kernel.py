@@ -119,6 +119,7 @@ class Kernel:
         """Do ``call(kernel, task, *args)`` as task ``pid``."""
         task = self.task(pid)
         previous, self.current = self.current, task
+        self.memcg.charger.refusal = None
         try:
             return call(self, task, *args)
         except OomKill as kill:
@@ -202,7 +203,7 @@ class Kernel:
         return (
             f"memory.max of {refusal.path} is {refusal.max_pages * size} bytes, "
             f"{refusal.usage_pages * size} are in use and {refusal.asked_pages * size} more were "
-            f"asked for: bpfctl memcg set {refusal.path} memory.max={needed} lets this one pass"
+            f"asked for: bpfctl memcg set {refusal.path} memory.max={needed} is the least it takes"
         )
 
     def possible_cpus(self) -> int:

@@ -155,7 +155,7 @@ class Mem:
         mm = self.mm
         mm.inject()
         if mm.in_use() + nr * footprint.real > mm.memory:
-            raise KernelError(E.NOMEM, f"{label}: {nr} x {footprint.real} bytes of {mm.memory}")
+            raise KernelError(E.NOMEM, label, self._memory_hint(nr * footprint.real))
         objcg = self._payer(gfp)
         if objcg is not None and not self._charge(objcg, footprint, reclaim(gfp), nr):
             raise KernelError(E.NOMEM, f"{label}: memory.max")
@@ -165,6 +165,13 @@ class Mem:
             mm.memcg.charger.account(objcg, footprint, nr)
             self._tell(objcg, nr * footprint.charge(mm.page_size), gfp)
         return objcg.id if objcg is not None else 0
+
+    def _memory_hint(self, wanted: int) -> str:
+        mm = self.mm
+        return (
+            f"the machine has {mm.memory} bytes, {mm.in_use()} are in use and {wanted} more were "
+            f"asked for: bpfctl sim set memory {mm.in_use() + wanted} is the least it takes"
+        )
 
     def _charge(self, objcg: Objcg, footprint: Footprint, kind: Reclaim, nr: int) -> bool:
         charger = self.mm.memcg.charger

@@ -120,6 +120,7 @@ class Charger:
             self._add_checked(chain, pages)
             return True
         if kind is Reclaim.NOWAIT:
+            self._note(refusing, pages)
             return False
         if kind is Reclaim.ATOMIC:
             if self.atomic_counts_max:
@@ -138,8 +139,7 @@ class Charger:
             self._add_checked(chain, pages)
             return True
         self.event(again, "max")
-        assert again.max_pages is not None
-        self.refusal = Refusal(again.path, again.max_pages, again.usage_pages, pages)
+        self._note(again, pages)
         if kind is Reclaim.NORETRY:
             return False
         self._events(again, "max", MAX_RECLAIM_RETRIES)
@@ -149,6 +149,11 @@ class Charger:
         self.event(chain[0], "oom_kill")
         self._events(again, "max", MAX_RECLAIM_RETRIES + 1)
         raise OomKill(again)
+
+    def _note(self, memcg: Memcg, pages: int) -> None:
+        """Remember who refused, for the hint."""
+        assert memcg.max_pages is not None
+        self.refusal = Refusal(memcg.path, memcg.max_pages, memcg.usage_pages, pages)
 
     def _events(self, memcg: Memcg, name: str, times: int) -> None:
         for _ in range(times):
@@ -171,13 +176,20 @@ class Charger:
             attempts = tries if left == pages else 1
             try:
                 if not any(self.charge_pages(objcg, 1, kind) for _ in range(attempts)):
-                    self._add(chain, left - pages)
+                    self._give_up(chain, pages, left)
                     return False
             except OomKill:
-                self._add(chain, left - pages)
+                self._give_up(chain, pages, left)
                 raise
             left -= 1
         return True
+
+    def _give_up(self, chain: list[Memcg], pages: int, left: int) -> None:
+        """Take back what was charged of ``pages``; the hint is about all of them."""
+        self._add(chain, left - pages)
+        if self.refusal is not None:
+            self.refusal.usage_pages -= pages - left
+            self.refusal.asked_pages = pages
 
     def uncharge_pages(self, objcg: Objcg, pages: int) -> None:
         """Take ``pages`` off the counters."""

@@ -210,8 +210,8 @@ def test_compare_within_a_limited_cgroup(cli):
     assert lines[3:] == [
         "",
         "6.1, no bump, 64K; 6.1, bump, 64K:",
-        "  memory.max of /sample is 102400 bytes, 102400 are in use and 4096 more were asked for: "
-        "--memory-max 106496 lets this one pass",
+        "  memory.max of /sample is 102400 bytes, 36864 are in use and 77824 more were asked for: "
+        "--memory-max 114688 is the least it takes",
     ]
 
 
