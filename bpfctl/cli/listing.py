@@ -49,9 +49,7 @@ def show_all(
 
 
 def show_some(app: App, one: Show, fds: list[int]) -> int:
-    """Print what a selector matched: in JSON an object for one, an array for several."""
-    if not fds:
-        return -1
+    """Print what a selector matched, one or more: in JSON an object, or an array of several."""
     json = app.out.json if len(fds) > 1 else None
     if json is not None:
         json.begin_array()

@@ -10,9 +10,6 @@ import os
 import sys
 from collections.abc import Callable
 
-# Collected characters after which a reading command writes out what it has.
-CHUNK_CHARS = 1 << 20
-
 _ESCAPES = str.maketrans(
     {
         "\t": "\\t",

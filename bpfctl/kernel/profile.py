@@ -78,9 +78,9 @@ class Checks:
     unprivileged: str
     freeze: str
     map_extra: bool
+    inner_special_fields: bool
     lookup_and_delete: frozenset[str]
     lookup_and_delete_flags: bool
-    lpm_exist_flag: bool
     lpm_full_before_replace: bool
     special_field_errno: int
     special_fields: frozenset[str]
@@ -94,7 +94,6 @@ class Hashtab:
     """Details of kernel/bpf/hashtab.c."""
 
     map_locked: int
-    element_counter: bool
     hash_of_maps_spares: bool
     lru_target_free: str
 

@@ -29,7 +29,7 @@ def set_template(outer: MapType, attr: MapCreateAttr, task: Task) -> None:
     if inner.is_map_in_map:
         raise KernelError(E.INVAL, "nested map-in-map")
     fields = list(inner.rec.priv.get("fields", ()))
-    if not inner.inner_allowed or (fields and not outer.kernel.profile.checks.map_extra):
+    if not inner.inner_allowed or (fields and not outer.kernel.profile.checks.inner_special_fields):
         raise KernelError(E.NOTSUPP, f"{inner.name} as inner map")
     template: dict[str, Any] = {name: getattr(inner.rec, name) for name in _TEMPLATE_FIELDS}
     outer.rec.priv["inner"] = {**template, "fields": fields}

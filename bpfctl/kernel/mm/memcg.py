@@ -182,10 +182,9 @@ class MemcgTree:
         return [task for level in levels for task in self.tasks.find(cgroup=level)]
 
     def stat(self, memcg: Memcg) -> dict[str, int]:
-        """Return memory.stat (the fields that BPF moves) and memory.current, in bytes."""
-        kernel = memcg.kernel_pages * self.page_size
+        """Return memory.stat in bytes: the fields that BPF moves."""
         return {
-            "kernel": kernel,
+            "kernel": self.current(memcg),
             "slab_reclaimable": memcg.slab_reclaimable,
             "slab_unreclaimable": memcg.slab_unreclaimable,
             "slab": memcg.slab_reclaimable + memcg.slab_unreclaimable,
