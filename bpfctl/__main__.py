@@ -1,6 +1,6 @@
 """``python -m bpfctl``."""
 
-from bpfctl.cli.main import run
+from bpfctl.cli.app.main import run
 
 if __name__ == "__main__":
     run()

@@ -72,7 +72,7 @@ class Cli:
     """Run ``bpfctl ARGS`` in this process."""
 
     def __call__(self, *argv: object, stdin: str = "") -> Result:
-        from bpfctl.cli.main import main
+        from bpfctl.cli.app.main import main
 
         status: Any
         with _streams(stdin) as (out, err):

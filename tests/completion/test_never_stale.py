@@ -12,14 +12,15 @@ from pathlib import Path
 import click
 import pytest
 
-from bpfctl.cli import complete_own, complete_words
-from bpfctl.cli.complete import OBJECT_HELP, OPTION_HELP
-from bpfctl.cli.complete_state import State
-from bpfctl.cli.completion import FILES, SHELLS
-from bpfctl.cli.dispatch import OBJECTS, OWN_OBJECTS
-from bpfctl.cli.group import root
-from bpfctl.cli.options import LONG, OWN
-from bpfctl.cli.table import Table
+from bpfctl.cli.app.dispatch import OBJECTS, OWN_OBJECTS
+from bpfctl.cli.app.group import root
+from bpfctl.cli.app.options import LONG, OWN
+from bpfctl.cli.app.table import Table
+from bpfctl.cli.complete import own as complete_own
+from bpfctl.cli.complete import words as complete_words
+from bpfctl.cli.complete.answer import OBJECT_HELP, OPTION_HELP
+from bpfctl.cli.complete.state import State
+from bpfctl.cli.complete.verbs import FILES, SHELLS
 from conftest import Cli
 
 
@@ -98,7 +99,7 @@ def test_every_table_entry_is_of_a_parameter() -> None:
 
 def test_a_command_loads_nothing_of_completion(state: Path) -> None:
     code = (
-        "import sys; from bpfctl.cli.main import main; main(['map', 'show']);"
+        "import sys; from bpfctl.cli.app.main import main; main(['map', 'show']);"
         "print(sorted(name for name in sys.modules if 'complet' in name))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

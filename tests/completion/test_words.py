@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bpfctl.cli.complete import complete
-from bpfctl.cli.complete_state import State
+from bpfctl.cli.complete.answer import complete
+from bpfctl.cli.complete.state import State
 
 FREE: list[str] = []
 OBJECTS = [

@@ -370,7 +370,7 @@ def test_the_report_in_a_browser(cli: Any, tmp_path: Path) -> None:
 )
 def test_nothing_is_imported_for_nothing(argv: tuple[str, ...], absent: tuple[str, ...]) -> None:
     script = (
-        "import sys; from bpfctl.cli.main import main; status = main(sys.argv[1:]); "
+        "import sys; from bpfctl.cli.app.main import main; status = main(sys.argv[1:]); "
         "sys.stderr.write(' '.join(sys.modules)); sys.exit(status)"
     )
     run = subprocess.run(

@@ -8,7 +8,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 
-from bpfctl.cli.main import main
+from bpfctl.cli.app.main import main
 
 Command = Sequence[str]
 _DONE = struct.Struct("<I")

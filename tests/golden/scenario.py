@@ -207,7 +207,7 @@ def _sort_plain(text: str) -> str:
 
 
 def _dump(document: Any, pretty: bool) -> str:
-    from bpfctl.cli.out import JsonWriter
+    from bpfctl.cli.app.out import JsonWriter
 
     parts: list[str] = []
     _write(JsonWriter(parts.append, pretty), document)

@@ -91,7 +91,7 @@ def test_a_command_imports_no_more_than_it_needs(tmp_path: Path) -> None:
     assert "bpfctl.kernel.kernel" in imported, "the list is of a real start"
     heavy = {
         "click", "pluggy", "json", "inspect", "tabulate", "elftools", "platformdirs",
-        "importlib.metadata", "hashlib", "bpfctl.btf.parse", "bpfctl.cli.complete",
+        "importlib.metadata", "hashlib", "bpfctl.btf.parse", "bpfctl.cli.complete.answer",
     }
     # An editable install's finder imports a good deal by itself.
     if not any(name.startswith("__editable__") for name in imported):

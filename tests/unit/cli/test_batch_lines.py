@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpfctl.cli.batch import MAX_WORDS, is_simple, split_words
+from bpfctl.cli.app.batch import MAX_WORDS, is_simple, split_words
 from bpfctl.errors import CommandError
 
 

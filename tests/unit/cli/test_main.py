@@ -9,9 +9,9 @@ from contextlib import closing
 
 import pytest
 
-from bpfctl.cli import usage
-from bpfctl.cli.dispatch import OBJECTS, OWN_OBJECTS, find, find_own
-from bpfctl.cli.table import Table
+from bpfctl.cli.app import usage
+from bpfctl.cli.app.dispatch import OBJECTS, OWN_OBJECTS, find, find_own
+from bpfctl.cli.app.table import Table
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_one_clear_error(cli, state, argv, error):
 
 def modules_after(argv, tmp_path):
     code = (
-        "import sys; from bpfctl.cli.main import main; "
+        "import sys; from bpfctl.cli.app.main import main; "
         f"main({argv!r}); print(*sorted(sys.modules), file=sys.stderr)"
     )
     env = {**os.environ, "BPFCTL_STATE": str(tmp_path / "s.db"), "HOME": str(tmp_path)}
@@ -259,7 +259,7 @@ def test_ctrl_c_is_quiet(tmp_path):
 
 def test_a_killed_command(cli):
     """The OOM killer takes the command, as the shell would report it."""
-    from bpfctl.cli import dispatch
+    from bpfctl.cli.app import dispatch
     from bpfctl.errors import TaskKilled
 
     def killed(app, words):
@@ -274,7 +274,7 @@ def test_a_killed_command(cli):
 
 
 def test_a_bug_is_reported_as_such(cli, monkeypatch):
-    from bpfctl.cli import dispatch
+    from bpfctl.cli.app import dispatch
 
     def broken(app, words):
         raise ZeroDivisionError("oops")

@@ -187,7 +187,7 @@ def test_dump_agrees_with_a_walk(cli, make, tmp_path, monkeypatch):
     )
     cli.ok("batch", "file", lines)
     by_batch = cli.ok("map", "dump", "pinned", path)
-    monkeypatch.setattr("bpfctl.cli.map_dump.BATCHED", frozenset())
+    monkeypatch.setattr("bpfctl.cli.map.dump.BATCHED", frozenset())
     assert cli.ok("map", "dump", "pinned", path) == by_batch
     monkeypatch.undo()
 
@@ -200,7 +200,7 @@ def test_small_batches_end_where_large_ones_do(cli, make, tmp_path, monkeypatch)
     )
     cli.ok("batch", "file", lines)
     whole = cli.ok("-j", "map", "dump", "pinned", path)
-    monkeypatch.setattr("bpfctl.cli.map_dump.BATCH_ELEMENTS", 7)
+    monkeypatch.setattr("bpfctl.cli.map.dump.BATCH_ELEMENTS", 7)
     assert cli.ok("-j", "map", "dump", "pinned", path) == whole
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bpfctl.cli.memcg import usage_bar
+from bpfctl.cli.memcg.verbs import usage_bar
 
 
 def one(cli, path: str, file: str) -> str:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bpfctl.cli.options import Options, UnknownOption, parse
-from bpfctl.cli.out import Out
+from bpfctl.cli.app.options import Options, UnknownOption, parse
+from bpfctl.cli.app.out import Out
 from bpfctl.errors import CommandError
 
 

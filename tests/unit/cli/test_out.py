@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpfctl.cli.out import JsonWriter, Out, hex_rows, quote
+from bpfctl.cli.app.out import JsonWriter, Out, hex_rows, quote
 
 
 def written(pretty, write):
@@ -132,7 +132,7 @@ def test_close_all_after_a_name():
 
 def test_streams_keep_their_order(monkeypatch):
     seen = []
-    monkeypatch.setattr("bpfctl.cli.out._write", lambda stream, text: seen.append(text))
+    monkeypatch.setattr("bpfctl.cli.app.out._write", lambda stream, text: seen.append(text))
     out = Out()
     out.put("one")
     out.err("two")

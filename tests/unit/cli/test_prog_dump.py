@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bpfctl.cli.prog_disasm import text
+from bpfctl.cli.prog.disasm import text
 from bpfctl.kernel.bpf.insn import Insn, decode, encode
 from bpfctl.libbpf.helper_names import HELPERS, helper_name
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bpfctl.cli.settings import Settings, parse_size
+from bpfctl.cli.app.settings import Settings, parse_size
 from bpfctl.errors import CommandError
 from bpfctl.kernel.task import CAP_BPF, CAP_PERFMON
 from bpfctl.uapi import RLIM_INFINITY

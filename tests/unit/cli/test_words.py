@@ -2,7 +2,7 @@
 
 import pytest
 
-from bpfctl.cli.words import UsageExit, Words, strtoul, take_bytes, u32
+from bpfctl.cli.app.words import UsageExit, Words, strtoul, take_bytes, u32
 from bpfctl.errors import CommandError
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bpfctl import hookspecs, plugins
-from bpfctl.cli.main import main
+from bpfctl.cli.app.main import main
 from bpfctl.hookspecs import hookimpl
 
 

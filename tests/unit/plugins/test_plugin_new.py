@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bpfctl import plugins
-from bpfctl.cli.main import main
+from bpfctl.cli.app.main import main
 from bpfctl.conformance.run import check_type
 
 

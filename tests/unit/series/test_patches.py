@@ -10,7 +10,7 @@ import json
 
 import pytest
 
-from bpfctl.cli.series_probe import boot, changes, measure
+from bpfctl.cli.series.probe import boot, changes, measure
 from bpfctl.kernel.profile import LAST_PATCH, load, series
 
 CREATED = "charged to the creator's cgroup"
