@@ -96,10 +96,28 @@ class Subprog:
     """struct bpf_subprog_info: one function of the program."""
 
     __slots__ = (
-        "args", "changes_pkt_data", "end", "func_info", "has_ld_abs", "has_tail_call",
-        "is_async_cb", "is_cb", "is_exception_cb", "is_global", "called", "keep_fastcall",
-        "might_sleep", "name", "stack_depth", "start", "tail_call_reachable", "linkage",
-        "args_cached", "type_id", "void", "postorder",
+        "args",
+        "args_cached",
+        "called",
+        "changes_pkt_data",
+        "end",
+        "func_info",
+        "has_ld_abs",
+        "has_tail_call",
+        "is_async_cb",
+        "is_cb",
+        "is_exception_cb",
+        "is_global",
+        "keep_fastcall",
+        "linkage",
+        "might_sleep",
+        "name",
+        "postorder",
+        "stack_depth",
+        "start",
+        "tail_call_reachable",
+        "type_id",
+        "void",
     )  # fmt: skip
 
     def __init__(self, start: int) -> None:

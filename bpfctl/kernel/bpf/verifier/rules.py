@@ -1,4 +1,4 @@
-"""What differs between releases in the verifier: named strategies, read from profiles/verifier.toml."""
+"""What differs between releases in the verifier: strategies of profiles/verifier.toml."""
 
 from __future__ import annotations
 

@@ -45,9 +45,23 @@ class Reg:
     """
 
     __slots__ = (
-        "type", "off", "aux", "value", "mask",
-        "smin", "smax", "umin", "umax", "s32_min", "s32_max", "u32_min", "u32_max",
-        "id", "ref_obj_id", "map_uid", "frameno",
+        "aux",
+        "frameno",
+        "id",
+        "map_uid",
+        "mask",
+        "off",
+        "ref_obj_id",
+        "s32_max",
+        "s32_min",
+        "smax",
+        "smin",
+        "type",
+        "u32_max",
+        "u32_min",
+        "umax",
+        "umin",
+        "value",
     )  # fmt: skip
 
     type: int
@@ -241,10 +255,22 @@ class Frame:
     """
 
     __slots__ = (
-        "regs", "stack", "precise", "stack_precise", "live", "stack_live",
-        "callsite", "frameno", "subprogno", "async_entry_cnt", "in_callback_fn",
-        "in_async_callback_fn", "in_exception_callback_fn", "callback_ret_range",
-        "callback_depth", "callback",
+        "async_entry_cnt",
+        "callback",
+        "callback_depth",
+        "callback_ret_range",
+        "callsite",
+        "frameno",
+        "in_async_callback_fn",
+        "in_callback_fn",
+        "in_exception_callback_fn",
+        "live",
+        "precise",
+        "regs",
+        "stack",
+        "stack_live",
+        "stack_precise",
+        "subprogno",
     )  # fmt: skip
 
     def __init__(self, callsite: int, frameno: int, subprogno: int) -> None:
@@ -328,11 +354,32 @@ class State:
     """
 
     __slots__ = (
-        "frames", "refs", "active_lock", "active_locks", "active_rcu_lock", "active_preempt_locks",
-        "active_irq_id", "in_sleepable", "cleaned", "speculative", "parent", "branches", "insn_idx",
-        "first_insn_idx", "last_insn_idx", "history", "dfs_depth", "callback_unroll_depth",
-        "may_goto_depth", "loop_entry", "used_as_loop_entry", "equal_state", "miss_cnt", "hit_cnt",
-        "evicted", "extra",
+        "active_irq_id",
+        "active_lock",
+        "active_locks",
+        "active_preempt_locks",
+        "active_rcu_lock",
+        "branches",
+        "callback_unroll_depth",
+        "cleaned",
+        "dfs_depth",
+        "equal_state",
+        "evicted",
+        "extra",
+        "first_insn_idx",
+        "frames",
+        "history",
+        "hit_cnt",
+        "in_sleepable",
+        "insn_idx",
+        "last_insn_idx",
+        "loop_entry",
+        "may_goto_depth",
+        "miss_cnt",
+        "parent",
+        "refs",
+        "speculative",
+        "used_as_loop_entry",
     )  # fmt: skip
 
     def __init__(self) -> None:
