@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bpfctl.cost.mapline import WORDS, map_item, resolve_inner, with_types
 from bpfctl.cost.plan import MapItem, ProgItem, Source, object_source
 from bpfctl.errors import CommandError
-from bpfctl.libbpf import insns
+from bpfctl.isa import insn
 from bpfctl.libbpf.mapspec import apply_settings
 from bpfctl.uapi import PROG_TYPE_NUMBER
 
@@ -107,8 +107,15 @@ class _Reader:
             if word not in words:
                 raise self.error(f"{where}: unknown word '{word}'", f"words: {', '.join(words)}")
 
-    def _count(self, table: Mapping[str, Any], word: str, default: int, largest: int,
-               where: str, least: int = 0) -> int:
+    def _count(
+        self,
+        table: Mapping[str, Any],
+        word: str,
+        default: int,
+        largest: int,
+        where: str,
+        least: int = 0,
+    ) -> int:
         number = table.get(word, default)
         if isinstance(number, bool) or not isinstance(number, int):
             raise self.error(f"{where}: {word} is not a number")
@@ -191,14 +198,14 @@ def made_program(
     spec = ProgramSpec(name, type_name, PROG_TYPE_NUMBER[type_name])
     code = bytearray()
     for used in maps:
-        spec.references.append(Reference(len(code) // insns.INSN_BYTES, "map", used))
-        code += bytes((insns.LD_IMM64, 1)) + bytes(14)
+        spec.references.append(Reference(len(code) // insn.INSN_BYTES, "map", used))
+        code += bytes((insn.LD_IMM64, 1)) + bytes(14)
     for number in range(called):
-        at = len(code) // insns.INSN_BYTES
+        at = len(code) // insn.INSN_BYTES
         target = body + _SUBPROGRAM_INSNS * number
-        code += bytes((insns.CALL, insns.PSEUDO_CALL << 4, 0, 0))
+        code += bytes((insn.CALL, insn.PSEUDO_CALL << 4, 0, 0))
         code += (target - at - 1).to_bytes(4, "little", signed=True)
-    filler = body - 1 - len(code) // insns.INSN_BYTES
+    filler = body - 1 - len(code) // insn.INSN_BYTES
     spec.insns = bytes(code) + _MOV_R0 * filler + _EXIT + (_MOV_R0 + _EXIT) * called
     spec.subprograms = [f"sub{number}" for number in range(called)]
     return spec

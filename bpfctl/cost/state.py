@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from bpfctl.cost.choices import Machine
 from bpfctl.cost.plan import MapItem, ProgItem, Source
+from bpfctl.isa import insn, patch
 from bpfctl.kernel.records import MapRecord, ProgRecord
-from bpfctl.libbpf import insns
 from bpfctl.libbpf.mapspec import MapSpec
 from bpfctl.uapi import BPF_F_RDONLY_PROG
 
@@ -84,12 +84,12 @@ def _prog_item(rec: ProgRecord) -> ProgItem:
     spec.func_info = [(0, 0)] * rec.priv.get("nr_func_info", 0)
     spec.line_info = [(0, 0, 0, 0)] * rec.priv.get("nr_line_info", 0)
     code, previous = rec.insns, 0
-    kinds = {insns.PSEUDO_MAP_FD: "map", insns.PSEUDO_MAP_VALUE: "value"}
+    kinds = {insn.PSEUDO_MAP_FD: "map", insn.PSEUDO_MAP_VALUE: "value"}
     for at in range(spec.insn_cnt - 1):
-        wide = insns.opcode(code, at) == insns.LD_IMM64 and previous != insns.LD_IMM64
-        previous = insns.LD_IMM64 if wide else 0
-        kind = kinds.get(insns.src_reg(code, at)) if wide else None
+        wide = patch.opcode(code, at) == insn.LD_IMM64 and previous != insn.LD_IMM64
+        previous = insn.LD_IMM64 if wide else 0
+        kind = kinds.get(patch.src_reg(code, at)) if wide else None
         if kind:
-            offset = insns.imm(code, at + 1)
-            spec.references.append(Reference(at, kind, str(insns.imm(code, at)), offset))
+            offset = patch.imm(code, at + 1)
+            spec.references.append(Reference(at, kind, str(patch.imm(code, at)), offset))
     return ProgItem(spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from bpfctl.libbpf import insns
+from bpfctl.isa import insn, patch
 from bpfctl.libbpf.btf_ext import BtfExt
 from bpfctl.libbpf.btf_fixup import KCONFIG, Extern
 from bpfctl.libbpf.elf import ElfObject, Relocation, Section, Symbol
@@ -13,7 +13,7 @@ from bpfctl.libbpf.mapspec import MapSpec
 from bpfctl.libbpf.sections import find_section_def
 from bpfctl.uapi import BPF_OBJ_NAME_LEN, PROG_TYPES
 
-_INSN = insns.INSN_BYTES
+_INSN = insn.INSN_BYTES
 _ARENA_SECTION = ".addr_space.1"
 # The kernel takes no more; without a bound, hostile calls could multiply code.
 MAX_INSNS = 1_000_000
@@ -139,7 +139,7 @@ class _Linker:
             if section.size % _INSN:
                 raise self.elf.error("instructions are cut off", section.name)
             data = section.data
-            self.code[section.index] = insns.to_little(data) if self.elf.big_endian else data
+            self.code[section.index] = insn.to_little(data) if self.elf.big_endian else data
             for symbol in self.elf.symbols:
                 if symbol.section == section.index and symbol.type == "FUNC":
                     found.append(self._function(section, symbol))
@@ -201,7 +201,7 @@ class _Linker:
                     start = self._append(spec, code, target)
                     frames += [(current, base, index), (target, start, 0)]
                     break
-                insns.set_imm(code, base + index, placed[target.start] - (base + index) - 1)
+                patch.set_imm(code, base + index, placed[target.start] - (base + index) - 1)
                 index += 1
         spec.insns = bytes(code)
         spec.references.sort(key=lambda ref: ref.insn)
@@ -232,30 +232,30 @@ class _Linker:
         """Record what instruction ``index`` of ``current`` refers to; return a called function."""
         change = self.relocations[current.section.index].get(current.start + index)
         at = base + index
-        op = insns.opcode(code, at)
-        if op not in (insns.CALL, insns.LD_IMM64):
+        op = patch.opcode(code, at)
+        if op not in (insn.CALL, insn.LD_IMM64):
             if change:
                 reason = f"invalid relo against '{change.symbol.name}' for insn {index}, code {op}"
                 raise self.elf.error(reason, current.section.name)
             return None
-        if op == insns.LD_IMM64 and index + 1 >= current.count:
+        if op == insn.LD_IMM64 and index + 1 >= current.count:
             raise self.elf.error("a 64-bit immediate is cut off", current.section.name)
-        source = insns.src_reg(code, at)
+        source = patch.src_reg(code, at)
         if change is None:
-            if op == insns.CALL and source == insns.PSEUDO_CALL:
+            if op == insn.CALL and source == insn.PSEUDO_CALL:
                 # Within one section the compiler resolves calls itself.
-                return self._callee(current, current.start + index + insns.imm(code, at) + 1)
+                return self._callee(current, current.start + index + patch.imm(code, at) + 1)
             return None
         symbol = change.symbol
-        if op == insns.CALL and symbol.section and source == insns.PSEUDO_CALL:
-            return self._callee(current, self._call_target(change, insns.imm(code, at)), symbol)
-        if op == insns.LD_IMM64 and self._is_code(symbol):
-            insns.set_src_reg(code, at, insns.PSEUDO_FUNC)
-            start = (symbol.value + change.addend + insns.imm(code, at)) // _INSN
+        if op == insn.CALL and symbol.section and source == insn.PSEUDO_CALL:
+            return self._callee(current, self._call_target(change, patch.imm(code, at)), symbol)
+        if op == insn.LD_IMM64 and self._is_code(symbol):
+            patch.set_src_reg(code, at, insn.PSEUDO_FUNC)
+            start = (symbol.value + change.addend + patch.imm(code, at)) // _INSN
             return self._callee(current, start, symbol)
         reference = self._reference(current, symbol, op, at)
         if reference.kind == "value":
-            reference.offset += insns.imm(code, at) + change.addend
+            reference.offset += patch.imm(code, at) + change.addend
         if not any(known.insn == at for known in spec.references):
             spec.references.append(reference)
         return None
@@ -274,9 +274,7 @@ class _Linker:
     def _is_code(self, symbol: Symbol) -> bool:
         return symbol.section > 0 and self.elf.sections[symbol.section].executable
 
-    def _callee(
-        self, current: _Function, index: int, symbol: Symbol | None = None
-    ) -> _Function:
+    def _callee(self, current: _Function, index: int, symbol: Symbol | None = None) -> _Function:
         """Return the function of .text that contains instruction ``index``."""
         if symbol and self.elf.sections[symbol.section].name != ".text":
             there = self.elf.sections[symbol.section].name if symbol.section > 0 else ""
@@ -299,8 +297,8 @@ class _Linker:
                 raise self.elf.error(f"extern '{symbol.name}' not found", current.section.name)
             if extern.section == KCONFIG:
                 return Reference(at, "value", self.kconfig, extern.offset)
-            return Reference(at, "kfunc" if op == insns.CALL else "ksym", symbol.name)
-        if op == insns.CALL:
+            return Reference(at, "kfunc" if op == insn.CALL else "ksym", symbol.name)
+        if op == insn.CALL:
             raise self.elf.error(f"incorrect call of '{symbol.name}'", current.section.name)
         data = self.data.get(symbol.section)
         if data:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bpfctl.libbpf import insns
+from bpfctl.isa import insn, patch
 
 if TYPE_CHECKING:
     from bpfctl.libbpf.object_progs import ProgramSpec
@@ -24,15 +24,15 @@ def relocate(spec: ProgramSpec, fds: dict[str, int], symbol_id: int = 0) -> byte
         at = reference.insn
         if reference.kind in ("map", "value"):
             value = reference.kind == "value"
-            insns.set_src_reg(code, at, insns.PSEUDO_MAP_VALUE if value else insns.PSEUDO_MAP_FD)
-            insns.set_imm(code, at, fds.get(reference.name, NO_FD))
-            insns.set_imm(code, at + 1, reference.offset if value else 0)
+            patch.set_src_reg(code, at, insn.PSEUDO_MAP_VALUE if value else insn.PSEUDO_MAP_FD)
+            patch.set_imm(code, at, fds.get(reference.name, NO_FD))
+            patch.set_imm(code, at + 1, reference.offset if value else 0)
         elif reference.kind == "ksym":
             if symbol_id:
-                insns.set_src_reg(code, at, insns.PSEUDO_BTF_ID)
-            insns.set_imm(code, at, symbol_id)
-            insns.set_imm(code, at + 1, 0)
+                patch.set_src_reg(code, at, insn.PSEUDO_BTF_ID)
+            patch.set_imm(code, at, symbol_id)
+            patch.set_imm(code, at + 1, 0)
         else:
-            insns.set_src_reg(code, at, insns.PSEUDO_KFUNC_CALL)
-            insns.set_imm(code, at, symbol_id)
+            patch.set_src_reg(code, at, insn.PSEUDO_KFUNC_CALL)
+            patch.set_imm(code, at, symbol_id)
     return bytes(code)

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from bpfctl.cli.prog.listing import Listing, SourceLine
-from bpfctl.kernel.bpf.insn import (
+from bpfctl.isa.insn import (
     BPF_CALL,
     BPF_EXIT,
     BPF_JA,

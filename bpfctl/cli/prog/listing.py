@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bpfctl.cli.app.session import App
 from bpfctl.cli.btf.source import kernel_btf
-from bpfctl.cli.prog.disasm import text
 from bpfctl.errors import CommandError, KernelError
-from bpfctl.kernel.bpf.insn import (
+from bpfctl.isa.disasm import text
+from bpfctl.isa.helper_names import helper_name
+from bpfctl.isa.insn import (
     INSN_BYTES,
     LD_IMM64,
     PSEUDO_CALL,
@@ -22,7 +23,6 @@ from bpfctl.kernel.bpf.insn import (
     Insn,
     decode,
 )
-from bpfctl.libbpf.helper_names import helper_name
 from bpfctl.uapi import ProgInfo
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from bpfctl.kernel.bpf.insn import (
+from bpfctl.isa.insn import (
     BPF_ALU,
     BPF_ALU64,
     BPF_CALL,

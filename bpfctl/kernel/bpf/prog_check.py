@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.bpf.insn import (
+from bpfctl.isa.insn import (
     BPF_COMPLEXITY_LIMIT_INSNS,
     BPF_MAXINSNS,
     BY_INDEX,
@@ -34,7 +34,7 @@ from bpfctl.kernel.bpf.insn import (
     falls_through,
     jump_offset,
 )
-from bpfctl.kernel.bpf.opcodes import known_opcodes
+from bpfctl.isa.opcodes import known_opcodes
 from bpfctl.kernel.bpf.prog_types import (
     ATTACH_RULES,
     PERF,

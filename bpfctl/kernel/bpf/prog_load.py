@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.bpf.insn import INSN_BYTES
+from bpfctl.isa.insn import INSN_BYTES
 from bpfctl.kernel.bpf.jit import image_bytes
 from bpfctl.kernel.bpf.map_create import check_name
 from bpfctl.kernel.bpf.prog import map_ids

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.bpf.insn import INSN_BYTES
+from bpfctl.isa.insn import INSN_BYTES
 from bpfctl.kernel.mm.alloc import Mem
 from bpfctl.kernel.mm.gfp import GFP_ACCOUNT, GFP_KERNEL, GFP_NORETRY
 from bpfctl.kernel.records import ProgRecord, Task

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from bpfctl.kernel.bpf.insn import (
+from bpfctl.isa.insn import (
     CALL,
     INSN_BYTES,
     LD_IMM64,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bpfctl.cli.prog.disasm import text
-from bpfctl.kernel.bpf.insn import Insn, decode, encode
-from bpfctl.libbpf.helper_names import HELPERS, helper_name
+from bpfctl.isa.disasm import text
+from bpfctl.isa.helper_names import HELPERS, helper_name
+from bpfctl.isa.insn import Insn, decode, encode
 
 OBJECTS = Path(__file__).parents[2] / "data" / "objects"
 FS = "/sys/fs/bpf"

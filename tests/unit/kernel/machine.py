@@ -9,7 +9,7 @@ from bpfctl.kernel.kernel import Kernel
 from bpfctl.kernel.records import ProgRecord
 from bpfctl.kernel.task import ALL_CAPS
 from bpfctl.libbpf.bpf import Bpf
-from unit.kernel.asm import straight
+from unit.kernel.progs import straight
 
 
 class Machine:

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from bpfctl.btf.build import BtfBuilder
 from bpfctl.errors import KernelError
-from bpfctl.kernel.bpf.insn import encode
-from bpfctl.kernel.bpf.opcodes import known_opcodes
-from unit.kernel.asm import EXIT, R0_ZERO, call_function, load_map, with_functions
+from bpfctl.isa.insn import encode
+from bpfctl.isa.opcodes import known_opcodes
 from unit.kernel.machine import Machine
+from unit.kernel.progs import EXIT, R0_ZERO, call_function, load_map, with_functions
 
 REAL = sorted(known_opcodes(4))
 SLOTS = st.one_of(

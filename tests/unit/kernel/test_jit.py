@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bpfctl.kernel.bpf.insn import Code, encode
+from bpfctl.isa.insn import Code, encode
 from bpfctl.kernel.bpf.jit import image_bytes
-from unit.kernel.asm import EXIT, R0_ZERO, call, jump, load_map, straight, with_functions
 from unit.kernel.machine import Machine
+from unit.kernel.progs import EXIT, R0_ZERO, call, jump, load_map, straight, with_functions
 
 
 def alone(insns: bytes) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bpfctl.errors import KernelError, errno_name
-from bpfctl.kernel.bpf.insn import encode
-from unit.kernel.asm import (
+from bpfctl.isa.insn import encode
+from unit.kernel.machine import Machine
+from unit.kernel.progs import (
     EXIT,
     R0_ZERO,
     call,
@@ -16,7 +17,6 @@ from unit.kernel.asm import (
     straight,
     with_functions,
 )
-from unit.kernel.machine import Machine
 
 GOTOL = encode(0x06, imm=1) + R0_ZERO + straight(2)
 BSWAP = R0_ZERO + encode(0xD7, imm=16) + EXIT

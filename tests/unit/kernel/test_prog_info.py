@@ -6,8 +6,8 @@ import pytest
 
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.bpf.prog_tag import split_functions, tag
-from unit.kernel.asm import call_function, load_map, straight, with_functions
 from unit.kernel.machine import Machine
+from unit.kernel.progs import call_function, load_map, straight, with_functions
 
 
 def test_info_returns_what_was_loaded():

@@ -11,8 +11,8 @@ from bpfctl import uapi
 from bpfctl.btf.build import BtfBuilder
 from bpfctl.errors import E, KernelError, errno_name
 from bpfctl.kernel import task as caps
-from unit.kernel.asm import EXIT, R0_ZERO, load_map, straight
 from unit.kernel.machine import Machine
+from unit.kernel.progs import EXIT, R0_ZERO, load_map, straight
 
 FULL = caps.ALL_CAPS
 
@@ -196,7 +196,7 @@ def test_btf_is_held_only_with_function_or_line_info():
 
 @pytest.mark.parametrize(("functions", "lines"), [(2, 0), (1, 0), (0, 1)])
 def test_info_must_cover_the_functions(functions: int, lines: int):
-    from unit.kernel.asm import with_functions
+    from unit.kernel.progs import with_functions
 
     machine = Machine()
     btf = BtfBuilder()

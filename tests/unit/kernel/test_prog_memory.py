@@ -7,11 +7,11 @@ import pytest
 from bpfctl import uapi
 from bpfctl.btf.build import BtfBuilder
 from bpfctl.errors import E, KernelError, TaskKilled, errno_name
+from bpfctl.isa.insn import Code
 from bpfctl.kernel.bpf import prog_load
-from bpfctl.kernel.bpf.insn import Code
 from bpfctl.kernel.bpf.prog_check import verify
-from unit.kernel.asm import call_function, load_map, straight, with_functions
 from unit.kernel.machine import Machine
+from unit.kernel.progs import call_function, load_map, straight, with_functions
 
 AUX = 2048 + 8
 CPUS = 2

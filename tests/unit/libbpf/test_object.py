@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bpfctl.libbpf import insns
+from bpfctl.isa import patch
 from bpfctl.libbpf.object import DEFAULT_RULES, object_name, open_btf, open_object
 from bpfctl.libbpf.object_error import ObjectError
 from bpfctl.libbpf.object_maps import LoadRules, data_map_name
@@ -251,9 +251,9 @@ def tag(spec: ProgramSpec) -> str:
     """Digest of the instructions with the map references of a loaded program (Linux 6.18)."""
     code = bytearray(spec.insns)
     for ref in spec.references:
-        insns.set_src_reg(code, ref.insn, 1 if ref.kind == "map" else 2)
-        insns.set_imm(code, ref.insn, 0)
-        insns.set_imm(code, ref.insn + 1, 0)
+        patch.set_src_reg(code, ref.insn, 1 if ref.kind == "map" else 2)
+        patch.set_imm(code, ref.insn, 0)
+        patch.set_imm(code, ref.insn + 1, 0)
     return hashlib.sha256(code).hexdigest()[:16]
 
 

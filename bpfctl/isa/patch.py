@@ -1,33 +1,8 @@
-"""Instruction words as object files store them: what linking needs of the encoding."""
+"""Fields of single instructions, read and set in place in little-endian code: for linkers."""
 
 from __future__ import annotations
 
-import struct
-
-INSN_BYTES = 8
-
-CALL = 0x85
-LD_IMM64 = 0x18
-PSEUDO_CALL = 1
-PSEUDO_MAP_FD = 1
-PSEUDO_MAP_VALUE = 2
-PSEUDO_KFUNC_CALL = 2
-PSEUDO_BTF_ID = 3
-PSEUDO_FUNC = 4
-
-_LITTLE = struct.Struct("<BBhi")
-_BIG = struct.Struct(">BBhi")
-
-
-def to_little(code: bytes) -> bytes:
-    """Return big-endian instructions in little-endian form, registers included.
-
-    The two register numbers share a byte whose halves follow the byte order.
-    """
-    out = bytearray()
-    for opcode, regs, off, imm in _BIG.iter_unpack(code):
-        out += _LITTLE.pack(opcode, (regs & 0xF) << 4 | regs >> 4, off, imm)
-    return bytes(out)
+from bpfctl.isa.insn import INSN_BYTES
 
 
 def opcode(code: bytes | bytearray, index: int) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bpfctl.kernel.bpf.insn import encode
+from bpfctl.isa.asm import assemble
+from bpfctl.isa.insn import encode
 
-R0_ZERO = encode(0xB7)
-EXIT = encode(0x95)
+R0_ZERO = assemble("r0 = 0")
+EXIT = assemble("exit")
 
 
 def straight(count: int) -> bytes:
@@ -14,12 +15,12 @@ def straight(count: int) -> bytes:
 
 
 def call(helper: int) -> bytes:
-    return encode(0x85, imm=helper)
+    return assemble(f"call {helper}")
 
 
 def call_function(distance: int) -> bytes:
     """Call the function ``distance`` insns after the next one."""
-    return encode(0x85, src=1, imm=distance)
+    return assemble(f"call pc{distance:+d}")
 
 
 def jump(distance: int, code: int = 0x05) -> bytes:

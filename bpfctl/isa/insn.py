@@ -1,9 +1,10 @@
-"""The instruction encoding of include/uapi/linux/bpf.h, as the kernel sees it (little endian)."""
+"""The instruction encoding of include/uapi/linux/bpf.h, little endian."""
 
 from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple
 
 INSN_BYTES = 8
@@ -27,6 +28,7 @@ BY_INDEX = (PSEUDO_MAP_IDX, PSEUDO_MAP_IDX_VALUE)
 VALUES = (PSEUDO_MAP_VALUE, PSEUDO_MAP_IDX_VALUE)
 
 _WORDS = struct.Struct("<BBhi")
+_BIG_WORDS = struct.Struct(">BBhi")
 _JUMPS = frozenset(
     cls | op | src
     for cls in (BPF_JMP, BPF_JMP32)
@@ -57,6 +59,34 @@ def decode(word: bytes | bytearray) -> Insn:
 def encode(code: int, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> bytes:
     """Return one slot as bytes; ``imm`` may be given signed or unsigned."""
     return struct.pack("<BBhI", code, src << 4 | dst, off, imm & 0xFFFFFFFF)
+
+
+def decode_all(raw: bytes | bytearray) -> list[Insn]:
+    """Return all slots; ``raw`` is a multiple of 8 bytes.
+
+    :raises ValueError: it is not.
+    """
+    if len(raw) % INSN_BYTES:
+        raise ValueError(f"{len(raw)} bytes are no whole number of instructions")
+    return [
+        Insn(op, regs & 0xF, regs >> 4, off, imm) for op, regs, off, imm in _WORDS.iter_unpack(raw)
+    ]
+
+
+def encode_all(insns: Iterable[Insn]) -> bytes:
+    """Return instructions as bytes."""
+    return b"".join(encode(*insn) for insn in insns)
+
+
+def to_little(raw: bytes) -> bytes:
+    """Return big-endian instructions in little-endian form, registers included.
+
+    The two register numbers share a byte whose halves follow the byte order.
+    """
+    return b"".join(
+        _WORDS.pack(op, (regs & 0xF) << 4 | regs >> 4, off, imm)
+        for op, regs, off, imm in _BIG_WORDS.iter_unpack(raw)
+    )
 
 
 def jump_offset(insn: Insn) -> int | None:
