@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bpfctl.errors import KernelError
-from bpfctl.kernel.bpf.insn import Insn
+from bpfctl.isa.insn import Insn
 from bpfctl.kernel.bpf.verifier.regtype import SCALAR_VALUE
 from bpfctl.kernel.bpf.verifier.result import Stats
 from bpfctl.kernel.bpf.verifier.rules import Rules

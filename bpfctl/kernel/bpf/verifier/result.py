@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from bpfctl.kernel.bpf.insn import Insn
+from bpfctl.isa.insn import Insn
 
 
 @dataclass(slots=True)
