@@ -225,7 +225,13 @@ def process(argv, tmp_path, **kwargs):
 
 def test_a_reader_that_goes_away(tmp_path):
     pipe = subprocess.PIPE
-    with process(["batch", "file", "-"], tmp_path, stdin=pipe, stdout=pipe, stderr=pipe) as run:
+    pipes = {"stdin": pipe, "stdout": pipe, "stderr": pipe}
+
+    def heeded() -> None:
+        # A job in the background of a script inherits SIGINT ignored.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with process(["batch", "file", "-"], tmp_path, preexec_fn=heeded, **pipes) as run:
         run.stdin.write(b"version\n")
         run.stdin.flush()
         assert run.stdout.readline() == b"bpftool v7.5.0\n"
@@ -248,12 +254,18 @@ def test_a_full_disk(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_ctrl_c_is_quiet(tmp_path):
     pipe = subprocess.PIPE
-    with process(["batch", "file", "-"], tmp_path, stdin=pipe, stdout=pipe, stderr=pipe) as run:
+    pipes = {"stdin": pipe, "stdout": pipe, "stderr": pipe}
+
+    def heeded() -> None:
+        # A job in the background of a script inherits SIGINT ignored.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with process(["batch", "file", "-"], tmp_path, preexec_fn=heeded, **pipes) as run:
         run.stdin.write(b"version\n")
         run.stdin.flush()
         assert run.stdout.readline() == b"bpftool v7.5.0\n"
         run.send_signal(signal.SIGINT)
-        assert run.wait() == 130
+        assert run.wait(60) == 130
         assert run.stderr.read() == b""
 
 
