@@ -7,7 +7,7 @@ Programs reach it through :meth:`Kernel.bpf` (bpf(2)), :attr:`Kernel.memcg` (cgr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bpfctl import plugins
 from bpfctl.errors import E, KernelError, TaskKilled
@@ -38,6 +38,9 @@ from bpfctl.kernel.task import (
 )
 from bpfctl.light import altered
 from bpfctl.uapi import Cmd
+
+if TYPE_CHECKING:
+    from bpfctl.kernel.bpf.vm.vm import Vm
 
 T = TypeVar("T")
 
@@ -77,6 +80,7 @@ class Kernel:
         self._pids = Ids(storage, "pid", self.tasks)  # type: ignore[arg-type]
         self.current: Task | None = None
         self.in_interrupt = False
+        self.vm_made: Vm | None = None
 
     @classmethod
     def boot(cls, storage: Storage, config: Config) -> Kernel:
@@ -102,6 +106,15 @@ class Kernel:
     def reconfigure(self, **settings: Any) -> None:
         """Change settings of a state. The caller says which may change while objects exist."""
         Config(**{**self.config.values(), **settings}).save(self.storage.registry(Setting))
+
+    @property
+    def vm(self) -> Vm:
+        """What runs programs, made when the first one does."""
+        if self.vm_made is None:
+            from bpfctl.kernel.bpf.vm.vm import Vm
+
+            self.vm_made = Vm(self)
+        return self.vm_made
 
     # --- bpf(2) ----------------------------------------------------------
 

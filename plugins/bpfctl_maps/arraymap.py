@@ -121,6 +121,7 @@ class ValueArray(ArrayBase):
     """Arrays whose elements are bytes."""
 
     btf_allowed = True
+    resident = "table"
 
     def zeros(self) -> bytes:
         """Return the value of an element that nobody wrote."""

@@ -61,6 +61,7 @@ class Htab(MapType):
     family = "hashtab"
     btf_allowed = True
     special_fields = frozenset({"spin_lock", "timer", "kptr", "list", "rbtree"})
+    resident = "cells"
     lru = False
 
     # --- creation --------------------------------------------------------
@@ -400,12 +401,15 @@ class LruHtab(Htab):
         self.rec.nr_elems -= 1
         self.lists().push_free(self.lists().lists.node(old[2]))
 
-    def prog_lookup(self, key: bytes) -> bytes | None:
+    def prog_found(self, key: bytes) -> bool:
         cell = self.cells.get(key)
         if cell is None:
-            return None
+            return False
         self.lists().lists.node(cell[2]).ref = 1
-        return self.loaded(cell[0])
+        return True
+
+    def prog_lookup(self, key: bytes) -> bytes | None:
+        return self.lookup(key) if self.prog_found(key) else None
 
     def free(self) -> None:
         self.lists().lists.clear()
@@ -446,6 +450,7 @@ class HtabOfMaps(Htab):
     btf_allowed = False
     special_fields = frozenset()
     fd_values = True
+    resident = ""
     is_map_in_map = True
     example = Example(
         value_size=4, elements=examples.inner_maps, prepare=examples.inner_template

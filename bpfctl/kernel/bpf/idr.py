@@ -131,6 +131,8 @@ class Maps:
         self.discard(dead)
         self.records.remove(rec.id)
         self._live.pop(rec.id, None)
+        if self._kernel.vm_made is not None:
+            self._kernel.vm_made.map_gone(rec.id)
         if rec.btf_id:
             self._kernel.btfs.put(rec.btf_id)
         self._kernel.notify("map_freed", map_id=rec.id)

@@ -75,6 +75,9 @@ class MapType(ABC):
     special_fields: ClassVar[frozenset[str]] = frozenset()
     """BTF fields that the value may hold: spin_lock, timer, kptr, list, rbtree."""
     can_freeze: ClassVar[bool] = True
+    resident: ClassVar[str] = ""
+    """How values may live in the memory of programs while they run: "table" (an element for each
+    index), "cells" (what is there, by key), or "": programs get copies."""
     example: ClassVar[Example] = Example()
     """With what the conformance suite tries the type out."""
 
@@ -125,6 +128,10 @@ class MapType(ABC):
             return self.lookup(key)
         except KernelError:
             return None
+
+    def prog_found(self, key: bytes) -> bool:
+        """Told that a program looks up a resident ``key``; False: give it NULL."""
+        return True
 
     def lookup_each(self, keys: Sequence[bytes], from_prog: bool) -> list[bytes | None]:
         """Look ``keys`` up one after the other, by a program or a system call; None: no element.
@@ -237,6 +244,10 @@ class MapType(ABC):
         if self._cells is None:
             self._cells = self.kernel.storage.cells(self.rec.id)
         return self._cells
+
+    def use_cells(self, cells: Cells) -> None:
+        """Work on other cells, those of a map whose values are in the memory of programs."""
+        self._cells = cells
 
     @property
     def prealloc(self) -> bool:

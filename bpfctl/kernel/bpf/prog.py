@@ -45,6 +45,8 @@ class Progs:
 
         ProgMemory(self._kernel, rec).release()
         self.records.remove(prog_id)
+        if self._kernel.vm_made is not None:
+            self._kernel.vm_made.prog_gone(prog_id)
         for map_id in map_ids(rec):
             self._kernel.maps.put(map_id, user=False)
         if rec.btf_id:

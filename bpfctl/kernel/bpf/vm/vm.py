@@ -1,0 +1,200 @@
+"""What a kernel has for running programs: the arena, maps in it, compiled programs, stacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from bpfctl.errors import E, KernelError
+from bpfctl.isa.insn import PSEUDO_FUNC, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Insn
+from bpfctl.kernel.bpf.vm.arena import Arena, Fault, Region
+from bpfctl.kernel.bpf.vm.engine import Engine, Unit
+from bpfctl.kernel.bpf.vm.maps import MapHandle
+from bpfctl.kernel.bpf.vm.program import CODE_BASE, VmProgram, imm64
+from bpfctl.kernel.bpf.vm.runtime import MAX_TURNS, STACK_BYTES, Runtime
+
+if TYPE_CHECKING:
+    from bpfctl.kernel.kernel import Kernel
+
+Body = Callable[..., int]
+
+MAX_NESTED = 8
+"""Programs that may run at once, each started by what the one before did."""
+
+
+class Vm:
+    """One for each kernel that runs a program, made when the first one runs.
+
+    Runs may nest (a program's helper fires an event that runs another program). What they changed
+    in maps is written back when the outermost one ends.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.arena = Arena()
+        self.engine_name = ""
+        self.engine: Engine | None = None
+        self.running: list[Runtime] = []
+        self._handles: dict[int, MapHandle] = {}
+        self._at: dict[int, MapHandle] = {}
+        self._units: dict[int, Unit] = {}
+        self._stacks: list[Region] = []
+        self._retired: list[Region] = []
+        self.frames: int = getattr(kernel.profile.progs, "call_frames", 8)
+
+    # --- maps ------------------------------------------------------------------
+
+    def handle(self, map_id: int) -> MapHandle:
+        """Return a map by id, moving it into the arena.
+
+        :raises KernelError: ENOENT.
+        """
+        found = self._handles.get(map_id)
+        if found is None:
+            found = MapHandle(self, self.kernel.maps.get(map_id))
+            self._handles[map_id] = self._at[found.addr] = found
+        return found
+
+    def handle_at(self, addr: int) -> MapHandle:
+        """Return the map that an address stands for.
+
+        :raises KernelError: EFAULT.
+        """
+        found = self._at.get(addr)
+        if found is None:
+            raise KernelError(E.FAULT, f"no map at {addr:#x}")
+        return found
+
+    def map_gone(self, map_id: int) -> None:
+        """Told that a map was freed."""
+        found = self._handles.pop(map_id, None)
+        if found is not None:
+            del self._at[found.addr]
+            found.release()
+
+    def prog_gone(self, prog_id: int) -> None:
+        """Told that a program was freed."""
+        self._units.pop(prog_id, None)
+
+    def retire(self, region: Region) -> None:
+        """Unmap a region once nothing runs that may hold its address."""
+        self._retired.append(region)
+
+    # --- programs ----------------------------------------------------------------
+
+    def unit(self, prog_id: int) -> Unit:
+        """Return a loaded program, compiled.
+
+        :raises KernelError: ENOENT.
+        """
+        found = self._units.get(prog_id)
+        if found is None:
+            found = self._units[prog_id] = self._engine().compile(self, self.program(prog_id))
+        return found
+
+    def program(self, prog_id: int) -> VmProgram:
+        """Return a loaded program, decoded.
+
+        :raises KernelError: ENOENT.
+        """
+        rec = self.kernel.progs.get(prog_id)
+        source = getattr(rec, "source", b"") or rec.insns
+        return VmProgram(source, list(rec.priv.get("starts", ())), rec.id, rec.type)
+
+    def constant(self, program: VmProgram, pc: int) -> int:
+        """Return what the ``ld_imm64`` at ``pc`` loads: a number, or the address of something."""
+        insn, low = program.insns[pc], program.insns[pc].imm
+        if insn.src == PSEUDO_MAP_FD:
+            return self.handle(low).addr
+        if insn.src == PSEUDO_MAP_VALUE:
+            return self.handle(low).values() + (program.insns[pc + 1].imm & 0xFFFFFFFF)
+        if insn.src == PSEUDO_FUNC:
+            return CODE_BASE + pc + 1 + low
+        return imm64(program.insns, pc)
+
+    def helper(self, number: int) -> Body:
+        """Return a helper as ``body(rt, r1, r2, r3, r4, r5)``.
+
+        What has no implementation is refused when it is called: EOPNOTSUPP ends the run.
+        """
+        from bpfctl.kernel.bpf.vm.calls import helper_body
+
+        return helper_body(number)
+
+    def kfunc(self, insn: Insn) -> Body:
+        """Return a kernel function that an insn calls, as :meth:`helper` does."""
+        from bpfctl.kernel.bpf.vm.calls import kfunc_body
+
+        return kfunc_body(insn)
+
+    def _engine(self) -> Engine:
+        if self.engine is None:
+            from bpfctl.kernel.bpf.vm.choose import engine_named
+
+            self.engine = engine_named(self.engine_name)
+        return self.engine
+
+    def use_engine(self, name: str) -> None:
+        """Compile programs with another engine from now on.
+
+        :raises CommandError: there is no such engine.
+        """
+        from bpfctl.kernel.bpf.vm.choose import engine_named
+
+        self.engine = engine_named(name)
+        self.engine_name = name
+        self._units.clear()
+
+    # --- runs ----------------------------------------------------------------------
+
+    def begin(self, ctx: Any, cpu: int = 0) -> Runtime:
+        """Start a run; :meth:`end` must follow.
+
+        :raises KernelError: EBUSY, too many programs run inside each other.
+        """
+        level = len(self.running)
+        if level >= MAX_NESTED:
+            raise KernelError(E.BUSY, "nested programs")
+        if level == len(self._stacks):
+            self._stacks.append(self.arena.alloc(self.frames * STACK_BYTES, "stack"))
+        stack = self._stacks[level]
+        self.arena.buf[stack.start : stack.end] = bytes(stack.size)
+        rt = Runtime(self, ctx, cpu, stack.start, self.frames)
+        self.running.append(rt)
+        return rt
+
+    def end(self, rt: Runtime) -> None:
+        """End a run; the outermost writes maps back."""
+        popped = self.running.pop()
+        assert popped is rt
+        if not self.running:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write back what programs changed."""
+        for handle in list(self._handles.values()):
+            handle.flush()
+        for region in self._retired:
+            self.arena.free(region)
+        self._retired.clear()
+
+    def run(self, prog_id: int, ctx: Any, cpu: int = 0) -> int:
+        """Run a program once on a context and return its r0, 64 bits.
+
+        :raises KernelError: EINTR (stopped), EFAULT (it touched what it must not).
+        """
+        return self.repeat(prog_id, ctx, 1, cpu)
+
+    def repeat(self, prog_id: int, ctx: Any, count: int, cpu: int = 0) -> int:
+        """Run a program ``count`` times on one context and return the last r0."""
+        rt = self.begin(ctx, cpu)
+        try:
+            unit = self.unit(prog_id)
+            rt.turns = MAX_TURNS * max(count, 1)
+            return unit.repeat(rt, count)
+        except Fault as fault:
+            raise KernelError(E.FAULT, str(fault), hint=f"program {prog_id}: {fault}") from fault
+        except RecursionError:
+            raise KernelError(E.FAULT, "recursion") from None
+        finally:
+            self.end(rt)
