@@ -40,7 +40,7 @@ class MapHandle:
 
     def _fill_mirror(self) -> None:
         rec = self.rec
-        words = (rec.type, rec.key_size, rec.value_size, rec.max_entries, rec.map_extra & 0xFFFFFFFF)
+        words = (rec.type, rec.key_size, rec.value_size, rec.max_entries)
         packed = b"".join((word & 0xFFFFFFFF).to_bytes(4, "little") for word in words)
         self.vm.arena.poke(self.addr + MIRROR_MAX_ENTRIES - 12, packed)
 
