@@ -6,20 +6,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
 
-from bpfctl.cli.app.dispatch import OBJECTS, OWN_OBJECTS
+from bpfctl.cli.app.dispatch import OBJECTS, target_of
+from bpfctl.cli.app.grammar import Bytes, Knowledge, Node, Operand, parse
 from bpfctl.cli.app.group import root
-from bpfctl.cli.app.options import LONG, OWN
-from bpfctl.cli.app.table import Table
+from bpfctl.cli.app.table import Table, Verb, load
 from bpfctl.cli.complete import own as complete_own
 from bpfctl.cli.complete import words as complete_words
-from bpfctl.cli.complete.answer import OBJECT_HELP, OPTION_HELP
-from bpfctl.cli.complete.state import State
 from bpfctl.cli.complete.verbs import FILES, SHELLS
 from conftest import Cli
 
@@ -33,26 +30,41 @@ def test_installed_script_is_the_printed_one(cli: Cli, shell: str) -> None:
     assert json.loads(cli.ok("completion", shell, "--json"))["script"] == path.read_text()
 
 
-def test_every_object_and_option_has_its_line() -> None:
-    assert list(OBJECT_HELP) == [*OBJECTS, *OWN_OBJECTS]
-    assert list(OPTION_HELP) == [*LONG, *OWN]
-
-
 def _tables() -> dict[str, Table]:
-    found = {}
-    for name, target in OBJECTS.items():
-        module, _, attribute = target.partition(":")
-        handler = getattr(import_module(module), attribute)
-        if isinstance(handler, Table):
-            found[name] = handler
-    return found
+    found = {name: target_of(entry) for name, entry in OBJECTS.items()}
+    return {name: target for name, target in found.items() if isinstance(target, Table)}
 
 
-def test_grammars_are_of_commands_that_exist() -> None:
-    verbs = {(name, verb) for name, table in _tables().items() for verb in table.verbs}
-    known = {*complete_words.PATTERNS, *complete_words.Grammars(State({})).coded}
-    assert known - verbs == {("batch", "")}
-    assert {verb for name, verb in verbs - known if name == "map"} == {"help"}
+def _verbs() -> list[tuple[str, Verb]]:
+    return [(name, verb) for name, table in _tables().items() for verb in table.verbs.values()]
+
+
+@pytest.mark.parametrize(
+    ("name", "verb"), _verbs(), ids=lambda part: getattr(part, "name", part)
+)
+def test_a_verb_is_declared_in_full(name: str, verb: Verb) -> None:
+    assert verb.about
+    assert callable(load(verb.run))
+    unknown = set(_operands(parse(verb.grammar))) - {*complete_words.OPERANDS}
+    assert unknown == set(), "say in complete.words.OPERANDS what they may be"
+
+
+def _operands(node: Node) -> Iterator[str]:
+    if isinstance(node, Operand):
+        inside = Knowledge().expand(node.name, [])
+        if inside is None:
+            yield node.name
+        else:
+            yield from _operands(inside)
+    elif isinstance(node, Bytes):
+        yield "BYTE"
+    for part in [*getattr(node, "nodes", ()), *filter(None, [getattr(node, "node", None)])]:
+        yield from _operands(part)
+
+
+def test_every_operand_is_of_a_verb() -> None:
+    used = {name for _, verb in _verbs() for name in _operands(parse(verb.grammar))}
+    assert {*complete_words.OPERANDS} - used == set()
 
 
 def _commands(

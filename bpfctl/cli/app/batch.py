@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from bpfctl.cli.app.session import App
+from bpfctl.cli.app.table import Verb
 from bpfctl.cli.app.words import Words
 from bpfctl.errors import CommandError, E, strerror
 
@@ -233,3 +234,6 @@ def split_words(text: str, command: int) -> list[str]:
             while at < end and text[at] not in _BLANKS:
                 at += 1
             items.append(text[start:at])
+
+
+BATCH = Verb("batch", batch, "file FILE", "run the commands of a file")

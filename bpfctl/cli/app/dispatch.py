@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any, NamedTuple
 
 from bpfctl.cli.app import usage
 from bpfctl.cli.app.session import App
-from bpfctl.cli.app.table import Handler, Table
+from bpfctl.cli.app.table import Handler, Table, Verb, load
 from bpfctl.cli.app.words import Words
 from bpfctl.errors import CommandError, KernelError
 
+
+class Object(NamedTuple):
+    """A first word: what it names, ``"module:attribute"``, and a line about it."""
+
+    target: str
+    about: str
+
+
 # bpftool's objects in bpftool's order, which decides what an abbreviation means.
 OBJECTS = {
-    "help": "bpfctl.cli.app.dispatch:help_",
-    "batch": "bpfctl.cli.app.batch:batch",
-    "prog": "bpfctl.cli.prog.verbs:TABLE",
-    "map": "bpfctl.cli.map.verbs:TABLE",
-    "link": "bpfctl.cli.app.pending:LINK",
-    "cgroup": "bpfctl.cli.app.pending:CGROUP",
-    "perf": "bpfctl.cli.app.pending:PERF",
-    "net": "bpfctl.cli.app.pending:NET",
-    "feature": "bpfctl.cli.app.pending:FEATURE",
-    "btf": "bpfctl.cli.btf.verbs:TABLE",
-    "gen": "bpfctl.cli.app.pending:GEN",
-    "struct_ops": "bpfctl.cli.app.pending:STRUCT_OPS",
-    "iter": "bpfctl.cli.app.pending:ITER",
-    "version": "bpfctl.cli.app.version:version",
+    "help": Object("bpfctl.cli.app.dispatch:help_", "general help"),
+    "batch": Object("bpfctl.cli.app.batch:BATCH", "run the commands of a file"),
+    "prog": Object("bpfctl.cli.prog.verbs:TABLE", "programs"),
+    "map": Object("bpfctl.cli.map.verbs:TABLE", "maps and their elements"),
+    "link": Object("bpfctl.cli.link.verbs:TABLE", "links"),
+    "cgroup": Object("bpfctl.cli.cgroup.verbs:TABLE", "programs attached to cgroups"),
+    "perf": Object("bpfctl.cli.perf.verbs:TABLE", "programs attached to perf events"),
+    "net": Object("bpfctl.cli.net.verbs:TABLE", "programs attached to the network"),
+    "feature": Object("bpfctl.cli.feature.verbs:TABLE", "what the kernel can do"),
+    "btf": Object("bpfctl.cli.btf.verbs:TABLE", "type information"),
+    "gen": Object("bpfctl.cli.gen.verbs:TABLE", "objects and skeletons"),
+    "struct_ops": Object("bpfctl.cli.struct_ops.verbs:TABLE", "kernel structures in BPF"),
+    "iter": Object("bpfctl.cli.iter.verbs:TABLE", "iterators"),
+    "version": Object("bpfctl.cli.app.version:version", "versions and features"),
 }
 # Our own objects: Click commands. They come after bpftool's, whose abbreviations win.
 OWN_OBJECTS = {
-    "sim": "bpfctl.cli.sim.verbs:sim",
-    "memcg": "bpfctl.cli.memcg.verbs:memcg",
-    "task": "bpfctl.cli.task.verbs:task",
-    "plugin": "bpfctl.cli.plugin.verbs:plugin",
-    "sample": "bpfctl.cli.sample.verbs:sample",
-    "cost": "bpfctl.cli.cost.verbs:cost",
-    "series": "bpfctl.cli.series.verbs:series",
-    "completion": "bpfctl.cli.complete.verbs:completion",
+    "sim": Object("bpfctl.cli.sim.verbs:sim", "the simulated machine"),
+    "memcg": Object("bpfctl.cli.memcg.verbs:memcg", "memory cgroups"),
+    "task": Object("bpfctl.cli.task.verbs:task", "long-lived tasks"),
+    "plugin": Object("bpfctl.cli.plugin.verbs:plugin", "map types and observers"),
+    "sample": Object("bpfctl.cli.sample.verbs:sample", "the kernel's BPF samples"),
+    "cost": Object("bpfctl.cli.cost.verbs:cost", "what maps and programs cost"),
+    "series": Object("bpfctl.cli.series.verbs:series", "the 34 patches to memcg accounting"),
+    "completion": Object("bpfctl.cli.complete.verbs:completion", "scripts for the shells"),
 }
 
 _found: dict[str, Handler | None] = {}
@@ -49,15 +58,23 @@ def find_own(word: str) -> str | None:
     return next((name for name in OWN_OBJECTS if name.startswith(word)), None)
 
 
+def target_of(found: Object) -> Any:
+    """Return the table, the verb or the function that an object is."""
+    module, _, attribute = found.target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
 def find(word: str) -> Handler | None:
     """Return what runs bpftool's object that ``word`` abbreviates; imported on first use."""
     if word not in _found:
         name = next((name for name in OBJECTS if name.startswith(word)), None)
         handler: Handler | None = None
         if name is not None:
-            module, _, attribute = OBJECTS[name].partition(":")
-            target = getattr(import_module(module), attribute)
-            handler = target.run if isinstance(target, Table) else target
+            target = target_of(OBJECTS[name])
+            if isinstance(target, Verb):
+                handler = load(target.run)
+            else:
+                handler = target.run if isinstance(target, Table) else target
         _found[word] = handler
     return _found[word]
 

@@ -61,7 +61,11 @@ def _help_command(group: click.Group, ctx: click.Context) -> click.Command:
     return show_help
 
 
-root = WordGroup("bpfctl", lazy=OWN_OBJECTS, help="Commands that bpfctl has beyond bpftool's.")
+root = WordGroup(
+    "bpfctl",
+    lazy={name: found.target for name, found in OWN_OBJECTS.items()},
+    help="Commands that bpfctl has beyond bpftool's.",
+)
 
 
 def run_own(app: App, args: list[str]) -> int:

@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from bpfctl.cli.app.out import Out
 from bpfctl.errors import CommandError
 
-# long name: short letter; in the order of bpftool's table
+
+class Option(NamedTuple):
+    """A global option: its letter, what its value is called ("" for none), a line about it."""
+
+    letter: str
+    value: str
+    about: str
+
+
+# by long name, in the order of bpftool's table
 LONG = {
-    "json": "j",
-    "help": "h",
-    "pretty": "p",
-    "version": "V",
-    "bpffs": "f",
-    "mapcompat": "m",
-    "nomount": "n",
-    "debug": "d",
-    "use-loader": "L",
-    "base-btf": "B",
+    "json": Option("j", "", "print JSON"),
+    "help": Option("h", "", "print the help"),
+    "pretty": Option("p", "", "print JSON, indented"),
+    "version": Option("V", "", "print the version"),
+    "bpffs": Option("f", "", "show pinned paths"),
+    "mapcompat": Option("m", "", "accept old map definitions"),
+    "nomount": Option("n", "", "never mount a bpffs"),
+    "debug": Option("d", "", "print more about errors"),
+    "use-loader": Option("L", "", "load programs by a loader program"),
+    "base-btf": Option("B", "FILE", "file with the base BTF"),
 }
 # ours, long only, each with a value; bpftool's names and their abbreviations win
-OWN = ("state", "as", "uid", "caps", "cgroup", "memlock", "observe")
+OWN = {
+    "state": Option("", "FILE", "state file"),
+    "as": Option("", "PID", "run as a child of this task"),
+    "uid": Option("", "UID", "run as this user"),
+    "caps": Option("", "CAPS", "run with these capabilities"),
+    "cgroup": Option("", "PATH", "run in this cgroup"),
+    "memlock": Option("", "SIZE", "run with this RLIMIT_MEMLOCK"),
+    "observe": Option("", "NAMES", "load these observer plugins"),
+}
 _SWITCHES = "hVjpfmndL"
 
 
@@ -160,7 +178,7 @@ class _Scan:
         elif chosen is None or equals:
             raise self.unknown(element)
         else:
-            self.switch(LONG[chosen])
+            self.switch(LONG[chosen].letter)
 
     def set_base_btf(self, path: str) -> None:
         from bpfctl.cli.app.base_btf import check_base_btf

@@ -1,25 +1,20 @@
-"""bpftool's ``btf`` object: the command table."""
+"""bpftool's ``btf`` object."""
 
 from __future__ import annotations
 
-from bpfctl.cli.app.session import App
-from bpfctl.cli.app.table import Table, Verb
-from bpfctl.cli.app.words import Words
-from bpfctl.cli.btf.dump import dump
-from bpfctl.cli.btf.show import show
+from bpfctl.cli.app.table import HELP, Table, Verb
 
-
-def help_(app: App, words: Words) -> None:
-    """Run ``btf help``."""
-    app.help(app, words)
-
+_PACKAGE = "bpfctl.cli.btf"
+_SHOW = f"{_PACKAGE}.show:show"
+_DUMP = (
+    "{map MAP [{key | value | kv | all}] | prog PROG | id BTF_ID | file FILE}"
+    " <[format {raw | c}] [unsorted]>"
+)
 
 TABLE = Table(
     "btf",
-    {
-        "show": Verb(show),
-        "list": Verb(show),
-        "help": Verb(help_),
-        "dump": Verb(dump),
-    },
+    Verb("show", _SHOW, "[id BTF_ID]", "list BTF objects"),
+    Verb("list", _SHOW, "[id BTF_ID]", "list BTF objects"),
+    HELP,
+    Verb("dump", f"{_PACKAGE}.dump:dump", _DUMP, "print types"),
 )

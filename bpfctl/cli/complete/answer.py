@@ -2,7 +2,7 @@
 
 The shells ask through Click's protocol, an environment variable that says so; :func:`answer`
 replies. Objects of our own are Click's to complete, with the values of ``complete_own``;
-bpftool's have the grammars of ``complete_words``. Completion never complains: where something is
+bpftool's have their grammar in their tables. Completion never complains: where something is
 wrong, it has nothing to offer.
 """
 
@@ -11,16 +11,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import redirect_stderr
-from importlib import import_module
 
 from click.shell_completion import CompletionItem, shell_complete
 
-from bpfctl.cli.app.dispatch import OBJECTS, OWN_OBJECTS, find_own
+from bpfctl.cli.app.dispatch import OBJECTS, OWN_OBJECTS, find_own, target_of
 from bpfctl.cli.app.options import LONG, OWN
-from bpfctl.cli.app.table import Table
+from bpfctl.cli.app.table import Table, Verb
 from bpfctl.cli.complete import words as complete_words
 from bpfctl.cli.complete.state import State
-from bpfctl.cli.complete.words import DIRECTORY, FILE, FILES, NOTHING, Grammars, Offers
+from bpfctl.cli.complete.words import DIRECTORY, FILE, FILES, NOTHING, Offers
 
 PROGRAM = "bpfctl"
 # More than anybody reads.
@@ -28,51 +27,6 @@ MAX_ITEMS = 5000
 # Values after which more of the same word follows.
 OPEN_ENDS = ("/", "=", ",", "+")
 HOST_TYPES = {FILE: "file", DIRECTORY: "dir"}
-
-OBJECT_HELP = {
-    "help": "general help",
-    "batch": "run the commands of a file",
-    "prog": "programs",
-    "map": "maps and their elements",
-    "link": "links",
-    "cgroup": "programs attached to cgroups",
-    "perf": "programs attached to perf events",
-    "net": "programs attached to the network",
-    "feature": "what the kernel can do",
-    "btf": "type information",
-    "gen": "objects and skeletons",
-    "struct_ops": "kernel structures in BPF",
-    "iter": "iterators",
-    "version": "versions and features",
-    "sim": "the simulated machine",
-    "memcg": "memory cgroups",
-    "task": "long-lived tasks",
-    "plugin": "map types and observers",
-    "sample": "the kernel's BPF samples",
-    "cost": "what maps and programs cost",
-    "series": "the 34 patches to memcg accounting",
-    "completion": "scripts for the shells",
-}
-OPTION_HELP = {
-    "json": "print JSON",
-    "help": "print the help",
-    "pretty": "print JSON, indented",
-    "version": "print the version",
-    "bpffs": "show pinned paths",
-    "mapcompat": "accept old map definitions",
-    "nomount": "never mount a bpffs",
-    "debug": "print more about errors",
-    "use-loader": "load programs by a loader program",
-    "base-btf": "file with the base BTF",
-    "state": "state file",
-    "as": "run as a child of this task",
-    "uid": "run as this user",
-    "caps": "run with these capabilities",
-    "cgroup": "run in this cgroup",
-    "memlock": "run with this RLIMIT_MEMLOCK",
-    "observe": "load these observer plugins",
-}
-
 
 def answer(instruction: str) -> int:
     """Do what the completion variable says: ``bash_complete``, ``zsh_source`` and the like."""
@@ -104,7 +58,7 @@ def complete(args: list[str], incomplete: str) -> list[CompletionItem[str]]:
         return _global_option(line, incomplete)
     if not line.words:
         return items(
-            [(word, OBJECT_HELP.get(word, "")) for word in (*OBJECTS, *OWN_OBJECTS)], incomplete
+            [(word, found.about) for word, found in {**OBJECTS, **OWN_OBJECTS}.items()], incomplete
         )
     return items(_bpftool(line), incomplete)
 
@@ -164,7 +118,7 @@ def full_option(name: str) -> str | None:
 
 def takes_value(option: str) -> bool:
     """Tell whether a global option has an argument."""
-    return option in OWN or option == "base-btf"
+    return {**LONG, **OWN}[option].value != ""
 
 
 def _global_option(line: _Line, incomplete: str) -> list[CompletionItem[str]]:
@@ -175,9 +129,9 @@ def _global_option(line: _Line, incomplete: str) -> list[CompletionItem[str]]:
         if chosen is None or not takes_value(chosen):
             return []
         return items(_option_values(line, chosen, value), value, f"{name}=")
-    offers = [(f"--{known}", OPTION_HELP.get(known, "")) for known in (*LONG, *OWN)]
+    offers = [(f"--{known}", option.about) for known, option in {**LONG, **OWN}.items()]
     if incomplete == "-":
-        offers += [(f"-{letter}", OPTION_HELP.get(known, "")) for known, letter in LONG.items()]
+        offers += [(f"-{option.letter}", option.about) for option in LONG.values()]
     return items(offers, incomplete)
 
 
@@ -202,17 +156,14 @@ def _bpftool(line: _Line) -> Offers:
     if not name:
         return NOTHING
     typed = line.words[1:]
-    verb = ""
-    module, _, attribute = OBJECTS[name].partition(":")
-    table = getattr(import_module(module), attribute)
-    if isinstance(table, Table):
+    target = target_of(OBJECTS[name])
+    if isinstance(target, Table):
         if not typed:
-            return complete_words.words(*table.verbs)
-        first = typed.pop(0)
-        verb = next((verb for verb in table.verbs if verb.startswith(first)), "")
-        if not verb:
-            return NOTHING
-    return Grammars(line.state).offers(name, verb, typed)
+            return [(verb.name, verb.about) for verb in target.verbs.values()]
+        target = target.find(typed.pop(0))
+    if not isinstance(target, Verb):
+        return NOTHING
+    return complete_words.offers(line.state, target.grammar, typed)
 
 
 def items(offers: Offers, incomplete: str, prefix: str = "") -> list[CompletionItem[str]]:

@@ -1,61 +1,45 @@
-"""bpftool's ``prog`` object: the command table. What is missing is in ``pending``."""
+"""bpftool's ``prog`` object."""
 
 from __future__ import annotations
 
-from bpfctl.cli.app.pending import PROG_MISSING
-from bpfctl.cli.app.pins import pin_command
-from bpfctl.cli.app.select import prog_fd
-from bpfctl.cli.app.session import App
-from bpfctl.cli.app.table import Table, Verb
-from bpfctl.cli.app.words import Words
-from bpfctl.cli.prog.show import show
+from bpfctl.cli.app.table import HELP, Check, Table, Verb, missing
+from bpfctl.errors import E
 
-
-def pin(app: App, words: Words) -> None:
-    """Run ``prog pin PROG FILE``."""
-    pin_command(app, words, prog_fd)
-
-
-def load(app: App, words: Words) -> None:
-    """Run ``prog load OBJ PATH ...``."""
-    from bpfctl.cli.prog import load as prog_load
-
-    prog_load.load(app, words)
-
-
-def loadall(app: App, words: Words) -> None:
-    """Run ``prog loadall OBJ PATH ...``."""
-    from bpfctl.cli.prog import load as prog_load
-
-    prog_load.loadall(app, words)
-
-
-def dump(app: App, words: Words) -> int:
-    """Run ``prog dump xlated|jited PROG ...``."""
-    from bpfctl.cli.prog import dump as prog_dump
-
-    return prog_dump.dump(app, words)
-
-
-def help_(app: App, words: Words) -> None:
-    """Run ``prog help``."""
-    app.help(app, words)
-
+_PACKAGE = "bpfctl.cli.prog"
+_SHOW = f"{_PACKAGE}.show:show"
+_DUMP = "{xlated | jited} PROG <[file FILE] [opcodes] [linum] [visual]>"
+# In the order in which bpftool compares abbreviations; "dev" is the old word for "offload_dev".
+_LOAD = (
+    "FILE PATH <[type PROG_TYPE] [map {idx N | name NAME} MAP] ... [dev DEV] [offload_dev DEV]"
+    " [xdpmeta_dev DEV] [pinmaps PATH] [autoattach]>"
+)
+_ATTACH = (
+    "PROG {sk_msg_verdict | sk_skb_verdict | sk_skb_stream_verdict | sk_skb_stream_parser |"
+    " flow_dissector} [MAP]"
+)
+_RUN = (
+    "PROG <[data_in FILE] [data_out FILE] [data_size_out N] [ctx_in FILE] [ctx_out FILE]"
+    " [ctx_size_out N] [repeat N]>"
+)
+_PIN = Check(3, -E.INVAL & 0xFF)
 
 TABLE = Table(
     "prog",
-    {
-        "show": Verb(show),
-        "list": Verb(show),
-        "help": Verb(help_),
-        "dump": Verb(dump),
-        "pin": Verb(pin, write=True),
-        "load": Verb(load, write=True),
-        "loadall": Verb(loadall, write=True),
-        "attach": PROG_MISSING["attach"],
-        "detach": PROG_MISSING["detach"],
-        "tracelog": PROG_MISSING["tracelog"],
-        "run": PROG_MISSING["run"],
-        "profile": PROG_MISSING["profile"],
-    },
+    Verb("show", _SHOW, "[PROG]", "list programs"),
+    Verb("list", _SHOW, "[PROG]", "list programs"),
+    HELP,
+    Verb("dump", f"{_PACKAGE}.dump:dump", _DUMP, "print the instructions of a program"),
+    Verb("pin", f"{_PACKAGE}.pin:pin", "PROG PATH", "pin a program in the bpffs", True),
+    Verb("load", f"{_PACKAGE}.load:load", _LOAD, "load the first program of an object", True),
+    Verb("loadall", f"{_PACKAGE}.load:loadall", _LOAD, "load all programs of an object", True),
+    missing("prog", "attach", _ATTACH, "attach a program to a map", _PIN),
+    missing("prog", "detach", _ATTACH, "detach a program from a map", _PIN),
+    missing("prog", "tracelog", "", "print what programs trace"),
+    missing("prog", "run", _RUN, "run a program on given data", Check(4)),
+    Verb(
+        "profile",
+        f"{_PACKAGE}.profile:profile",
+        "PROG [duration N] METRIC ...",
+        "count events of a program",
+    ),
 )

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from bpfctl.cli.app import usage
-from bpfctl.cli.app.dispatch import OBJECTS, OWN_OBJECTS, find, find_own
+from bpfctl.cli.app.dispatch import OBJECTS, OWN_OBJECTS, find, find_own, target_of
 from bpfctl.cli.app.table import Table
 
 
@@ -57,10 +57,7 @@ def test_our_names_abbreviate_nothing_of_bpftools():
 
 
 def table(name):
-    from importlib import import_module
-
-    module, _, attribute = OBJECTS[name].partition(":")
-    return getattr(import_module(module), attribute)
+    return target_of(OBJECTS[name])
 
 
 @pytest.mark.parametrize(
