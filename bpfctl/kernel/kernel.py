@@ -285,7 +285,7 @@ class Kernel:
             "map_id": str(rec.id),
             "frozen": str(rec.frozen),
         }
-        owner = rec.priv.get("owner")
+        owner = rec.owner
         if owner:
             info["owner_prog_type"] = str(owner["type"])
             info["owner_jited"] = str(owner["jited"])

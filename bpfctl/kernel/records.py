@@ -141,8 +141,11 @@ class Alloc:
 class MapRecord:
     """struct bpf_map plus what is private to the type (``priv``).
 
-    ``memlock_pages`` is what was charged to user ``uid`` (rlimit era); ``objcg`` the saved
-    creator; ``refcnt`` counts descriptors, pins and holders, ``usercnt`` without the latter.
+    ``fields`` has the special fields of the value (struct btf_record): kind to a list of
+    (offset, size); ``owner`` what kind of program the map is for (struct bpf_map_owner), {} as
+    long as none was seen. ``memlock_pages`` is what was charged to user ``uid`` (rlimit era);
+    ``objcg`` the saved creator; ``refcnt`` counts descriptors, pins and holders, ``usercnt`` without
+    the latter.
     """
 
     KEYS: ClassVar[int] = 1
@@ -169,6 +172,8 @@ class MapRecord:
     refcnt: int = 0
     usercnt: int = 0
     mappings: int = 0
+    fields: dict[str, Any] = field(default_factory=dict)
+    owner: dict[str, Any] = field(default_factory=dict)
     priv: dict[str, Any] = field(default_factory=dict)
 
 

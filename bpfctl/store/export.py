@@ -1,6 +1,7 @@
 """The state as text, one JSON object a line, and back.
 
-The first line names the format, the last one counts the lines between; each of those has one
+The first line names the format and the version of the tables (1 where it does not), the last one
+counts the lines between; each of those has one
 member, ``{"TABLE": {"COLUMN": VALUE, ...}}``. Tables come in the order of ``RECORDS``, then the
 elements; rows in the order of their keys. Bytes are written in hexadecimal.
 """
@@ -13,14 +14,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from bpfctl.errors import StateError
-from bpfctl.store.schema import Table, all_tables, json_text, signed
+from bpfctl.store.migrations import SCHEMA_VERSION
+from bpfctl.store.older import BadRow, Older
+from bpfctl.store.schema import ELEM_COLUMNS, Table, all_tables, json_text, signed
 from bpfctl.store.sqlite import SqlStorage
 
 FORMAT: Final = 1
 HEADER: Final = "bpfctl-state"
 END: Final = "end"
 ELEM: Final = "elem"
-ELEM_COLUMNS: Final = ("map", "pos", "key", "value", "aux")
 # A line holds one program or one element; nothing real comes near.
 MAX_LINE_BYTES: Final = 256 << 20
 _INT64 = 1 << 63
@@ -33,7 +35,7 @@ _ELEM_INSERT = 'INSERT INTO elem ("map", pos, "key", value, aux) VALUES (?, ?, ?
 def export_lines(storage: SqlStorage) -> Iterator[str]:
     """Yield the lines of an export, without their newlines."""
     storage.flush()
-    yield json_text({HEADER: {"format": FORMAT}})
+    yield json_text({HEADER: {"format": FORMAT, "version": SCHEMA_VERSION}})
     count = 0
     for table in all_tables():
         for row in storage.conn.execute(table.all_sql):
@@ -85,7 +87,7 @@ def import_lines(storage: SqlStorage, lines: Iterable[bytes], source: str) -> in
 
 
 def _reason(exc: Exception) -> str:
-    if isinstance(exc, _BadLine):
+    if isinstance(exc, (_BadLine, BadRow)):
         return str(exc)
     if isinstance(exc, sqlite3.IntegrityError):
         return "there was a row with this key before"
@@ -100,6 +102,7 @@ class _Importer:
     def __init__(self, conn: sqlite3.Connection) -> None:
         self._conn = conn
         self._tables = {table.name: table for table in all_tables()}
+        self._older: Older | None = None
         self._started = False
         self._ended = False
         self.number = 0
@@ -130,6 +133,12 @@ class _Importer:
             raise _BadLine("not an export of bpfctl")
         if fields.get("format") != FORMAT:
             raise _BadLine(f"format {fields.get('format')!r}, this bpfctl knows {FORMAT}")
+        version = fields.get("version", 1)
+        if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
+            known = f"this bpfctl knows 1 to {SCHEMA_VERSION}"
+            raise _BadLine(f"tables of version {version!r}, {known}")
+        if version < SCHEMA_VERSION:
+            self._older = Older(version)
         self._started = True
 
     def _end(self, fields: dict[str, Any]) -> None:
@@ -141,10 +150,14 @@ class _Importer:
         """Check that nothing is missing at the end."""
         if not self._ended:
             raise _BadLine("the text ends too early" if self._started else "there is no text")
+        if self._older is not None:
+            self._older.bring_up_to(self._conn)
 
     def _insert(self, name: str, fields: dict[str, Any]) -> None:
         table = self._tables.get(name)
-        if table is not None:
+        if self._older is not None:
+            self._older.insert(name, fields)
+        elif table is not None:
             self._conn.execute(table.insert_sql, json_to_row(table, fields))
         elif name == ELEM:
             self._conn.execute(_ELEM_INSERT, _elem_row(fields))

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any
 
 from bpfctl.kernel.records import RECORDS
-from bpfctl.light import field_default, field_types
+from bpfctl.light import field_types
 
 # "bpfc": tells our files from other SQLite databases.
 APPLICATION_ID = 0x62706663
@@ -31,6 +31,7 @@ CREATE TABLE "elem" (
   "aux" INTEGER NOT NULL,
   PRIMARY KEY ("map", "pos")
 ) STRICT, WITHOUT ROWID"""
+ELEM_COLUMNS = ("map", "pos", "key", "value", "aux")
 ELEM_INDEX_SQL = 'CREATE UNIQUE INDEX "elem_by_key" ON "elem" ("map", "key")'
 
 
@@ -174,11 +175,6 @@ class Table:
         nullable = "" if optional == "None" else " NOT NULL"
         return f"{_quote(name)} {_TYPES.get(base, 'TEXT')}{nullable}"
 
-    def default(self, name: str) -> int | str | bytes | None:
-        """Return the column value of a field that a record's maker leaves out."""
-        value: int | str | bytes | None = field_default(self.cls, name)
-        return "{}" if isinstance(value, dict) else value
-
 
 def _quote(name: str) -> str:
     return f'"{name}"'
@@ -204,8 +200,6 @@ def json_dict(text: str) -> dict[str, Any]:
 
     :raises ValueError: it is not one.
     """
-    if text == "{}":
-        return {}
     if text == "{}":
         return {}
     import json
@@ -234,6 +228,7 @@ def schema_text() -> str:
 
 __all__ = [
     "APPLICATION_ID",
+    "ELEM_COLUMNS",
     "Table",
     "all_tables",
     "json_dict",

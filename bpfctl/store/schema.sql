@@ -120,6 +120,8 @@ CREATE TABLE "map" (
   "refcnt" INTEGER NOT NULL,
   "usercnt" INTEGER NOT NULL,
   "mappings" INTEGER NOT NULL,
+  "fields" TEXT NOT NULL,
+  "owner" TEXT NOT NULL,
   "priv" TEXT NOT NULL,
   PRIMARY KEY ("id")
 ) STRICT;

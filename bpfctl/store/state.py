@@ -132,10 +132,22 @@ def _begin(conn: sqlite3.Connection, write: bool) -> None:
         _patiently(conn, "BEGIN IMMEDIATE")
         version = _user_version(conn)
         if version < SCHEMA_VERSION:
-            migrate(conn, version)
+            _migrate(conn, version)
     else:
         conn.execute("BEGIN")
         _user_version(conn)
+
+
+def _migrate(conn: sqlite3.Connection, version: int) -> None:
+    """Bring a file of an older version up to date; what is wrong with it is its own fault."""
+    try:
+        migrate(conn, version)
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as exc:
+        raise _damaged(_file_of(conn), f"rows of version {version} cannot be read") from exc
+
+
+def _file_of(conn: sqlite3.Connection) -> str:
+    return str(conn.execute("PRAGMA database_list").fetchone()[2])
 
 
 def _upgrade(conn: sqlite3.Connection) -> None:

@@ -367,8 +367,7 @@ class ProgArray(FdArray):
     def take(self, fd: int) -> int:
         prog_id = super().take(fd)
         prog = self.kernel.progs.get(prog_id)
-        owner = {"type": prog.type, "jited": int(prog.jited_len > 0)}
-        if self.rec.priv.setdefault("owner", owner) != owner:
+        if not self.prog_compatible(prog):
             raise KernelError(E.INVAL, "another type of program owns the array")
         self.kernel.progs.inc(prog_id)
         return prog_id

@@ -55,7 +55,7 @@ class CpuMap(IndexedMap):
     @property
     def values(self) -> XdpValues:
         """Values of this map: queue size and program."""
-        return XdpValues(self.kernel, self.rec, BPF_XDP_CPUMAP)
+        return XdpValues(self, BPF_XDP_CPUMAP)
 
     def _alloc_entries(self, nr: int = 1) -> int:
         """Allocate entries: struct, per-CPU bulk queue, ring. The ring's slots cost nobody."""

@@ -99,7 +99,7 @@ class Dtab(IndexedMap):
     @property
     def values(self) -> XdpValues:
         """Values of this map: interface index and program."""
-        return XdpValues(self.kernel, self.rec, BPF_XDP_DEVMAP)
+        return XdpValues(self, BPF_XDP_DEVMAP)
 
     def _new_entry(self, value: XdpValue) -> tuple[bytes, int]:
         """Allocate an entry; return what a row keeps of it, and who pays.

@@ -28,7 +28,7 @@ def set_template(outer: MapType, attr: MapCreateAttr, task: Task) -> None:
     inner = _inner_map(outer, task.pid, attr.inner_map_fd)
     if inner.is_map_in_map:
         raise KernelError(E.INVAL, "nested map-in-map")
-    fields = list(inner.rec.priv.get("fields", ()))
+    fields = list(inner.rec.fields)
     if not inner.inner_allowed or (fields and not outer.kernel.profile.checks.inner_special_fields):
         raise KernelError(E.NOTSUPP, f"{inner.name} as inner map")
     template: dict[str, Any] = {name: getattr(inner.rec, name) for name in _TEMPLATE_FIELDS}
@@ -45,7 +45,7 @@ def take(outer: MapType, fd: int) -> int:
     inner = _inner_map(outer, task.pid, fd)
     template = dict(outer.rec.priv["inner"])
     fields = template.pop("fields")
-    same_fields = list(inner.rec.priv.get("fields", ())) == fields
+    same_fields = list(inner.rec.fields) == fields
     if not same_fields or not inner.meta_equal(MapRecord(0, **template)):
         raise KernelError(E.INVAL, "inner map does not match the template")
     outer.kernel.maps.inc(inner.rec.id, user=False)

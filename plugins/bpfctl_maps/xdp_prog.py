@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bpfctl.errors import KernelError
-from bpfctl.kernel.records import MapRecord
+from bpfctl.kernel.bpf.map import MapType
 from bpfctl.uapi import PROG_TYPE_NUMBER
-
-if TYPE_CHECKING:
-    from bpfctl.kernel.kernel import Kernel
 
 _XDP = PROG_TYPE_NUMBER["xdp"]
 
@@ -36,8 +32,7 @@ class XdpValue:
 class XdpValues:
     """The values of one map, whose programs have one expected attach type."""
 
-    kernel: Kernel
-    rec: MapRecord
+    of: MapType
     attach_type: int
 
     def take(self, value: XdpValue, err: int) -> bytes:
@@ -48,21 +43,20 @@ class XdpValues:
         prog_id = 0
         if value.prog_fd > 0:
             prog_id = self._program(value.prog_fd, err)
-            self.kernel.progs.inc(prog_id)
+            self.of.kernel.progs.inc(prog_id)
         return struct.pack("<II", value.word, prog_id)
 
     def _program(self, fd: int, err: int) -> int:
         try:
-            file = self.kernel.objects.file(fd)
+            file = self.of.kernel.objects.file(fd)
         except KernelError as exc:
             raise KernelError(err, exc.detail) from exc
         if file.obj_kind != "prog":
             raise KernelError(err, f"fd {fd} is not a program")
-        prog = self.kernel.progs.get(file.obj_id)
+        prog = self.of.kernel.progs.get(file.obj_id)
         if prog.type != _XDP or prog.priv.get("attach_type") != self.attach_type:
             raise KernelError(err, "another type of program")
-        owner = {"type": prog.type, "jited": int(prog.jited_len > 0)}
-        if self.rec.priv.setdefault("owner", owner) != owner:
+        if not self.of.prog_compatible(prog):
             raise KernelError(err, "not compatible with the map")
         return file.obj_id
 
@@ -70,4 +64,4 @@ class XdpValues:
         """Let go of the program of a row."""
         prog_id = int.from_bytes(stored[4:8], "little")
         if prog_id:
-            self.kernel.progs.put(prog_id)
+            self.of.kernel.progs.put(prog_id)

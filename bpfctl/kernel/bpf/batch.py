@@ -27,7 +27,7 @@ def _open(kernel: Kernel, task: Task, attr: BatchAttr, operation: str, need: int
         raise KernelError(E.NOTSUPP, f"{found.name}: {operation} batch")
     if attr.elem_flags & ~BPF_F_LOCK or attr.flags:
         raise KernelError(E.INVAL, "batch flags")
-    if attr.elem_flags & BPF_F_LOCK and "spin_lock" not in found.rec.priv.get("fields", ()):
+    if attr.elem_flags & BPF_F_LOCK and "spin_lock" not in found.rec.fields:
         raise KernelError(E.INVAL, "no bpf_spin_lock in the value")
     return found
 

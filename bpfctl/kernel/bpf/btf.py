@@ -146,7 +146,7 @@ def _check_fields(kernel: Kernel, task: Task, new: MapType, btf: Btf, value_type
             lock = kind == "spin_lock"
             err = kernel.profile.checks.special_field_errno if lock else E.OPNOTSUPP
             raise KernelError(err, f"{kind} in a value of {new.name}")
-    new.rec.priv["fields"] = fields
+    new.rec.fields = {kind: list(places) for kind, places in fields.items()}
 
 
 def _check_field_access(kernel: Kernel, task: Task, new: MapType, fields: Fields) -> None:

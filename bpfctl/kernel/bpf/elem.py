@@ -33,7 +33,7 @@ def open_map(kernel: Kernel, task: Task, fd: int, need: int) -> MapType:
 
 
 def _check_lock(found: MapType, flags: int) -> None:
-    if flags & BPF_F_LOCK and "spin_lock" not in found.rec.priv.get("fields", ()):
+    if flags & BPF_F_LOCK and "spin_lock" not in found.rec.fields:
         raise KernelError(E.INVAL, "no bpf_spin_lock in the value")
 
 
@@ -84,7 +84,7 @@ def map_lookup_each(
 def user_value(found: MapType, value: bytes) -> bytes:
     """Return ``value`` as it is stored: what the kernel keeps for itself does not come from user
     space, and is zero as long as no program used it (copy_map_value)."""
-    fields = found.rec.priv.get("fields")
+    fields = found.rec.fields
     if not fields:
         return value
     stored = bytearray(value)
@@ -141,7 +141,7 @@ def map_freeze(kernel: Kernel, task: Task, attr: FdAttr) -> None:
         raise KernelError(E.INVAL, f"fd {attr.fd} is not a map")
     found = kernel.maps.get(file.obj_id)
     rec = found.rec
-    fields = set(rec.priv.get("fields", ()))
+    fields = set(rec.fields)
     busy_order = kernel.profile.checks.freeze == "busy"
     if not found.can_freeze or fields - ({"spin_lock"} if busy_order else set()):
         raise KernelError(E.NOTSUPP)

@@ -18,7 +18,7 @@ from bpfctl.kernel.bpf.example import Example
 from bpfctl.kernel.mm.alloc import Mem
 from bpfctl.kernel.mm.gfp import GFP_ACCOUNT, GFP_ATOMIC, GFP_BY_NAME, GFP_USER
 from bpfctl.kernel.mm.page import page_align
-from bpfctl.kernel.records import MapRecord, SimObject, Task
+from bpfctl.kernel.records import MapRecord, ProgRecord, SimObject, Task
 from bpfctl.kernel.storage import Cells
 from bpfctl.uapi import (
     BPF_F_LOCK,
@@ -237,6 +237,16 @@ class MapType(ABC):
         return rows, key, 0
 
     # --- what types use ----------------------------------------------------
+
+    def prog_compatible(self, prog: ProgRecord) -> bool:
+        """Tell whether ``prog`` is of the kind that the map is for (bpf_prog_map_compatible).
+
+        The first program that is asked about decides what the map is for.
+        """
+        kind = {"type": prog.type, "jited": int(prog.jited_len > 0)}
+        if not self.rec.owner:
+            self.rec.owner = kind
+        return self.rec.owner == kind
 
     @property
     def cells(self) -> Cells:

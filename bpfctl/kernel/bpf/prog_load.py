@@ -36,10 +36,8 @@ def _check_tail_calls(kernel: Kernel, rec: ProgRecord) -> None:
     """Fix or test who owns the program arrays that are used (bpf_check_tail_call)."""
     for map_id in map_ids(rec):
         used = kernel.maps.get(map_id)
-        if used.name == "prog_array":
-            owner = {"type": rec.type, "jited": int(rec.jited_len > 0)}
-            if used.rec.priv.setdefault("owner", owner) != owner:
-                raise KernelError(E.INVAL, "another type of program owns the array")
+        if used.name == "prog_array" and not used.prog_compatible(rec):
+            raise KernelError(E.INVAL, "another type of program owns the array")
 
 
 def _check_kind_and_name(kernel: Kernel, attr: ProgLoadAttr) -> None:

@@ -123,7 +123,7 @@ class Mappings:
     def _check(self, found: MapType, new: Mapping, shared: bool) -> None:
         """Ask whether the map may be mapped so, in the order of bpf_map_mmap()."""
         rec = found.rec
-        if not found.mmapable or rec.priv.get("fields"):
+        if not found.mmapable or rec.fields:
             raise KernelError(E.NOTSUPP, f"{found.name} cannot be mapped")
         if not shared:
             raise KernelError(E.INVAL, "not a shared mapping")

@@ -175,7 +175,7 @@ def test_fields_are_remembered_by_place():
     machine, types = Machine(), Types()
     value, size = types.value("spin_lock", "timer", "kptr")
     fd = create(machine, types, "hash", types.int, value, size)
-    fields = machine.kernel.maps.get(machine.bpf.map_info(fd).id).rec.priv["fields"]
+    fields = machine.kernel.maps.get(machine.bpf.map_info(fd).id).rec.fields
     assert fields == {"spin_lock": [[8, 4]], "timer": [[16, 16]], "kptr": [[32, 8]]}
 
 
@@ -183,8 +183,8 @@ def test_fields_are_remembered_by_place():
     ("kinds", "want"),
     [
         (("spin_lock", "list"), {"spin_lock": [[8, 4]], "list": [[16, 16]]}),
-        (("list",), None),  # nothing protects it
-        (("spin_lock", "spin_lock"), None),
+        (("list",), {}),  # nothing protects it
+        (("spin_lock", "spin_lock"), {}),
     ],
     ids=["lock and list", "list alone", "two locks"],
 )
@@ -192,7 +192,7 @@ def test_fields_that_go_together(kinds: tuple[str, ...], want):
     machine, types = Machine(), Types()
     value, size = types.value(*kinds)
     fd = create(machine, types, "hash", types.int, value, size)
-    assert machine.kernel.maps.get(machine.bpf.map_info(fd).id).rec.priv.get("fields") == want
+    assert machine.kernel.maps.get(machine.bpf.map_info(fd).id).rec.fields == want
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_what_is_no_mapable_array(machine):
     assert outcome(lambda: mmap(machine, machine.create("array", 4, 8, 10))) == "EINVAL"
     assert outcome(lambda: mmap(machine, 99)) == "EBADF"
     fd = array(machine)
-    machine.type_of(fd).rec.priv["fields"] = {"spin_lock": 1}
+    machine.type_of(fd).rec.fields = {"spin_lock": 1}
     assert outcome(lambda: mmap(machine, fd)) == "ENOTSUPP"
 
 

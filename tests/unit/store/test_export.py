@@ -12,7 +12,7 @@ from bpfctl.errors import StateError
 from bpfctl.kernel.records import RECORDS, Counter, MapRecord, ProgRecord, Setting, Task
 from bpfctl.store.diff import differences
 from bpfctl.store.export import export_lines, import_lines
-from bpfctl.store.migrations import create
+from bpfctl.store.migrations import SCHEMA_VERSION, create
 from bpfctl.store.schema import Table
 from bpfctl.store.sqlite import SqlStorage
 
@@ -71,7 +71,7 @@ def test_export_is_readable_and_ordered():
     storage.registry(Setting).add(Setting("kernel", "5.10"))
     storage.cells(4).put(b"\x01\0", b"\xab", 9)
     assert list(export_lines(storage)) == [
-        '{"bpfctl-state":{"format":1}}',
+        HEADER,
         '{"setting":{"name":"kernel","value":"5.10"}}',
         '{"counter":{"name":"a","value":2}}',
         '{"counter":{"name":"z","value":1}}',
@@ -80,7 +80,7 @@ def test_export_is_readable_and_ordered():
     ]
 
 
-HEADER = '{"bpfctl-state":{"format":1}}'
+HEADER = f'{{"bpfctl-state":{{"format":1,"version":{SCHEMA_VERSION}}}}}'
 SETTING = '{"setting":{"name":"a","value":"b"}}'
 USER = '{"user":{"uid":%s,"locked_vm_pages":0}}'
 ELEM = '{"elem":{"map":1,"pos":%s,"key":"%s","value":"","aux":0}}'

@@ -264,20 +264,21 @@ def test_errors_of_the_database_become_sentences(path, message, why):
 def test_older_files_are_migrated_once(path, monkeypatch):
     calls = []
 
-    def to_next(conn: sqlite3.Connection) -> None:
-        calls.append(1)
+    def step(conn: sqlite3.Connection, version: int) -> None:
+        calls.append(version)
         conn.execute("CREATE TABLE added (x INTEGER) STRICT")
+        conn.execute(f"PRAGMA user_version = {version}")
 
     add_task(path)
     newer = migrations.SCHEMA_VERSION + 1
-    monkeypatch.setitem(migrations.MIGRATIONS, newer, to_next)
+    monkeypatch.setattr(migrations, "step", step)
     monkeypatch.setattr(migrations, "SCHEMA_VERSION", newer)
     monkeypatch.setattr(state, "SCHEMA_VERSION", newer)
     assert uid_of(path) == 7
     assert uid_of(path) == 7
     with open_storage(path) as storage:
         assert list(storage.conn.execute("SELECT * FROM added")) == []
-    assert calls == [1]
+    assert calls == [newer]
 
 
 def test_which_file(monkeypatch, tmp_path):

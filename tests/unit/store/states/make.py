@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from bpfctl import plugins
-from bpfctl.cli.main import main as run
+from bpfctl.cli.app.main import main as run
 from bpfctl.conformance.lab import Lab, attempt
 from bpfctl.kernel.config import Config
 from bpfctl.libbpf.bpf import Bpf
