@@ -144,8 +144,8 @@ class MapRecord:
     ``fields`` has the special fields of the value (struct btf_record): kind to a list of
     (offset, size); ``owner`` what kind of program the map is for (struct bpf_map_owner), {} as
     long as none was seen. ``memlock_pages`` is what was charged to user ``uid`` (rlimit era);
-    ``objcg`` the saved creator; ``refcnt`` counts descriptors, pins and holders, ``usercnt`` without
-    the latter.
+    ``objcg`` the saved creator; ``refcnt`` counts descriptors, pins and holders, ``usercnt`` the
+    first two of them only.
     """
 
     KEYS: ClassVar[int] = 1
