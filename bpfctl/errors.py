@@ -24,7 +24,9 @@ class E:
     PERM = 1
     NOENT = 2
     INTR = 4
+    SRCH = 3
     IO = 5
+    NXIO = 6
     BIG = 7
     BADF = 9
     AGAIN = 11
@@ -44,10 +46,16 @@ class E:
     NOTEMPTY = 39
     NODATA = 61
     PROTO = 71
+    BADMSG = 74
     OVERFLOW = 75
+    BADFD = 77
     NOTSOCK = 88
+    MSGSIZE = 90
+    PROTONOSUPPORT = 93
     OPNOTSUPP = 95
+    AFNOSUPPORT = 97
     NOBUFS = 105
+    ALREADY = 114
     INPROGRESS = 115
     NOTSUPP = ENOTSUPP
 
@@ -56,8 +64,10 @@ class E:
 _TABLE = {
     1: ("EPERM", "Operation not permitted"),
     2: ("ENOENT", "No such file or directory"),
+    3: ("ESRCH", "No such process"),
     4: ("EINTR", "Interrupted system call"),
     5: ("EIO", "Input/output error"),
+    6: ("ENXIO", "No such device or address"),
     7: ("E2BIG", "Argument list too long"),
     9: ("EBADF", "Bad file descriptor"),
     11: ("EAGAIN", "Resource temporarily unavailable"),
@@ -77,10 +87,16 @@ _TABLE = {
     39: ("ENOTEMPTY", "Directory not empty"),
     61: ("ENODATA", "No data available"),
     71: ("EPROTO", "Protocol error"),
+    74: ("EBADMSG", "Bad message"),
     75: ("EOVERFLOW", "Value too large for defined data type"),
+    77: ("EBADFD", "File descriptor in bad state"),
     88: ("ENOTSOCK", "Socket operation on non-socket"),
+    90: ("EMSGSIZE", "Message too long"),
+    93: ("EPROTONOSUPPORT", "Protocol not supported"),
     95: ("EOPNOTSUPP", "Operation not supported"),
+    97: ("EAFNOSUPPORT", "Address family not supported by protocol"),
     105: ("ENOBUFS", "No buffer space available"),
+    114: ("EALREADY", "Operation already in progress"),
     115: ("EINPROGRESS", "Operation now in progress"),
 }
 _NAMES = {num: name for num, (name, _) in _TABLE.items()}
