@@ -117,6 +117,11 @@ BPF_F_ANY_ALIGNMENT = 0x2
 BPF_F_SLEEPABLE = 0x10
 BPF_F_XDP_HAS_FRAGS = 0x20
 
+# flags of BPF_PROG_TEST_RUN
+BPF_F_TEST_RUN_ON_CPU = 0x1
+BPF_F_TEST_XDP_LIVE_FRAMES = 0x2
+BPF_F_TEST_SKB_CHECKSUM_COMPLETE = 0x4
+
 # flags of an update
 BPF_ANY = 0
 BPF_NOEXIST = 1
@@ -135,6 +140,7 @@ class Cmd(IntEnum):
     PROG_LOAD = 5
     OBJ_PIN = 6
     OBJ_GET = 7
+    PROG_TEST_RUN = 10
     PROG_GET_NEXT_ID = 11
     MAP_GET_NEXT_ID = 12
     PROG_GET_FD_BY_ID = 13
@@ -268,6 +274,49 @@ class BindMapAttr:
 
 
 @dataclass(slots=True)
+class ProgRunAttr:
+    """BPF_PROG_TEST_RUN (BPF_PROG_RUN). Pointers: ``None`` is NULL; for the outputs True is a
+    buffer of the size given beside it.
+
+    ``duration`` and ``retval`` are outputs; what a caller leaves in them is seen by some runners.
+    """
+
+    prog_fd: int = 0
+    retval: int = 0
+    data_size_in: int = 0
+    data_size_out: int = 0
+    data_in: bytes | None = None
+    data_out: bool = False
+    repeat: int = 0
+    duration: int = 0
+    ctx_size_in: int = 0
+    ctx_size_out: int = 0
+    ctx_in: bytes | None = None
+    ctx_out: bool = False
+    flags: int = 0
+    cpu: int = 0
+    batch_size: int = 0
+
+
+@dataclass(slots=True)
+class ProgRunResult:
+    """What BPF_PROG_TEST_RUN wrote back; None where the kernel wrote nothing.
+
+    ``errno`` is 0 or ENOSPC: an output did not fit, although the program ran. ``duration`` in ns,
+    the average of a round. ``ctx_in`` is the input context as a syscall program left it.
+    """
+
+    errno: int = 0
+    retval: int | None = None
+    duration: int | None = None
+    data_size_out: int | None = None
+    data_out: bytes | None = None
+    ctx_size_out: int | None = None
+    ctx_out: bytes | None = None
+    ctx_in: bytes | None = None
+
+
+@dataclass(slots=True)
 class BtfLoadAttr:
     """BPF_BTF_LOAD. ``btf`` is the whole blob, header included."""
 
@@ -338,5 +387,6 @@ Attr = (
     | FdAttr
     | ProgLoadAttr
     | BindMapAttr
+    | ProgRunAttr
     | BtfLoadAttr
 )

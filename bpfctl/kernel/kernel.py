@@ -17,6 +17,7 @@ from bpfctl.kernel.bpf.idr import Btfs, Ids, Maps
 from bpfctl.kernel.bpf.inode import BpfFs
 from bpfctl.kernel.bpf.prog import Progs
 from bpfctl.kernel.bpf.syscall import COMMANDS
+from bpfctl.kernel.clock import Clock
 from bpfctl.kernel.config import Config
 from bpfctl.kernel.fs import FileTable
 from bpfctl.kernel.mm.alloc import Allocators
@@ -25,7 +26,8 @@ from bpfctl.kernel.mm.memcg import ROOT_ID, MemcgTree
 from bpfctl.kernel.mm.mmap import Mappings
 from bpfctl.kernel.mm.rlimit import MemlockAccount
 from bpfctl.kernel.objects import SimObjects
-from bpfctl.kernel.records import File, Memcg, Setting, Task, User
+from bpfctl.kernel.prandom import Prandom
+from bpfctl.kernel.records import Counter, File, Memcg, Setting, Task, User
 from bpfctl.kernel.storage import MemoryStorage, Storage
 from bpfctl.kernel.task import (
     ALL_CAPS,
@@ -72,6 +74,9 @@ class Kernel:
             storage, self.mm, self.profile.sizeof("dentry"), self.profile.sizeof("file")
         )
         self.bpffs = BpfFs(storage)
+        self.counters = storage.registry(Counter)
+        self.clock = Clock(self.counters)
+        self.rng = Prandom(self.counters, config.hash_seed)
         self.maps: Maps = Maps(self)
         self.btfs: Btfs = Btfs(storage)
         self.progs: Progs = Progs(self)

@@ -170,6 +170,37 @@ class Progs:
 
 
 @dataclass(slots=True)
+class Runtime:
+    """What running programs looks like: BPF_PROG_TEST_RUN and helpers.
+
+    ``runners``: types that have one. Sizes in bytes; the comments are in profiles/5.10.toml.
+    """
+
+    runners: frozenset[str]
+    batch_size: bool
+    skb_ctx: int
+    skb_ingress_ifindex: bool
+    skb_checksum_complete: bool
+    skb_short_ip_refused: bool
+    cgroup_skb_direct: bool
+    xdp_ctx: bool
+    xdp_frame: int
+    xdp_meta_max: int
+    sk_lookup_ctx: int
+    sk_lookup_remote_port_checked: bool
+    flow_retval: bool
+    map_errors_extended: bool
+    redirect_broadcast: bool
+    adjust_room_flags: int
+    tstamp_clocks: int
+    tunnel_flags: int
+    l4_csum_ipv6: bool
+    csum_diff_folds: bool
+    csum_diff_limited: bool
+    comm_padded: bool
+
+
+@dataclass(slots=True)
 class Profile:
     """One kernel release. ``sizeof`` maps struct names to bytes (x86-64)."""
 
@@ -189,6 +220,7 @@ class Profile:
     local_storage: LocalStorage
     struct_ops: StructOps
     progs: Progs
+    runtime: Runtime
     batch: dict[str, frozenset[str]]
     sizes: dict[str, int]
     patch: int | None = None
@@ -222,6 +254,7 @@ _TABLES: dict[str, type[Any]] = {
     "net": Net,
     "local_storage": LocalStorage,
     "progs": Progs,
+    "runtime": Runtime,
 }
 _OTHER_TABLES = ("batch", "sizeof", "struct_ops", "struct_ops_types", "struct_ops_members")
 _SCALARS = ("release", "verified", "memlock_default", "tag_digest", "map_types", "prog_types")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.bpf.idr import Ids
 from bpfctl.kernel.records import ProgRecord, Task
-from bpfctl.uapi import BindMapAttr, ProgInfo, ProgLoadAttr
+from bpfctl.uapi import BindMapAttr, ProgInfo, ProgLoadAttr, ProgRunAttr, ProgRunResult
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
@@ -104,6 +104,13 @@ def prog_load(kernel: Kernel, task: Task, attr: ProgLoadAttr) -> int:
     from bpfctl.kernel.bpf.prog_load import load
 
     return load(kernel, task, attr)
+
+
+def prog_test_run(kernel: Kernel, task: Task, attr: ProgRunAttr) -> ProgRunResult:
+    """BPF_PROG_TEST_RUN: see :func:`bpfctl.kernel.bpf.test_run.prog_test_run`."""
+    from bpfctl.kernel.bpf import test_run
+
+    return test_run.prog_test_run(kernel, task, attr)
 
 
 def prog_bind_map(kernel: Kernel, task: Task, attr: BindMapAttr) -> None:

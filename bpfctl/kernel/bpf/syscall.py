@@ -141,5 +141,6 @@ COMMANDS: dict[Cmd, Callable[[Any, Task, Any], Any]] = {
     Cmd.BTF_GET_NEXT_ID: _get_next_id(lambda kernel: kernel.btfs),
     Cmd.PROG_LOAD: prog.prog_load,
     Cmd.PROG_BIND_MAP: prog.prog_bind_map,
+    Cmd.PROG_TEST_RUN: prog.prog_test_run,
     Cmd.BTF_LOAD: btf.btf_load,
 }

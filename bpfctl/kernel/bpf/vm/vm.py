@@ -40,6 +40,8 @@ class Vm:
         self._units: dict[int, Unit] = {}
         self._stacks: list[Region] = []
         self._retired: list[Region] = []
+        self.reserved: dict[int, Any] = {}
+        """Ring buffer records that programs are filling in, by address."""
         self.frames: int = getattr(kernel.profile.progs, "call_frames", 8)
 
     # --- maps ------------------------------------------------------------------
