@@ -228,3 +228,13 @@ def helper(
         return body
 
     return register
+
+
+def body(number: int, variant: str = "") -> Callable[[F], F]:
+    """Give a declared helper what runs it; see :func:`helper`."""
+
+    def register(run: F) -> F:
+        REGISTRY[number].bodies[variant] = run
+        return run
+
+    return register
