@@ -27,17 +27,17 @@ class Flag:
     RELEASE = 1 << 13
     UNTRUSTED = 1 << 14
     UNINIT = 1 << 15
-    DYNPTR_LOCAL = 1 << 16
-    DYNPTR_RINGBUF = 1 << 17
-    FIXED_SIZE = 1 << 18
-    ALLOC = 1 << 19
-    TRUSTED = 1 << 20
-    RCU = 1 << 21
-    NON_OWN_REF = 1 << 22
-    DYNPTR_SKB = 1 << 23
-    DYNPTR_XDP = 1 << 24
-    ALIGNED = 1 << 25
-    WRITE = 1 << 26
+    DYNPTR_LOCAL = 1 << 20
+    DYNPTR_RINGBUF = 1 << 21
+    FIXED_SIZE = 1 << 24
+    ALLOC = 1 << 16
+    TRUSTED = 1 << 17
+    RCU = 1 << 18
+    NON_OWN_REF = 1 << 19
+    DYNPTR_SKB = 1 << 22
+    DYNPTR_XDP = 1 << 23
+    ALIGNED = 1 << 26
+    WRITE = 1 << 25
 
 
 class Arg:
