@@ -1,6 +1,15 @@
-"""Name the packages that are kept in directories of another name; the rest is in pyproject.toml."""
+"""Name the packages that are kept in directories of another name, and compile the kernel profiles.
+
+The rest is in pyproject.toml.
+"""
+
+import os
+import sys
 
 from setuptools import find_namespace_packages, setup
+from setuptools.command.build_py import build_py
+
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 MOVED = {
     "bpfctl_maps": "plugins/bpfctl_maps",
@@ -22,4 +31,22 @@ def packages() -> list[str]:
     return found
 
 
-setup(packages=packages(), package_dir=MOVED)
+class BuildWithProfiles(build_py):
+    """Build, and put every kernel profile beside its reader as a module."""
+
+    def run(self) -> None:
+        super().run()
+        if getattr(self, "editable_mode", False):
+            return
+        sys.path.insert(0, HERE)
+        from bpfctl.kernel import profile
+
+        for name in profile.PROFILES:
+            path = os.path.join(
+                self.build_lib, "bpfctl", "kernel", f"{profile.compiled_name(name)}.py"
+            )
+            with open(path, "w", encoding="utf-8", newline="\n") as file:
+                file.write(profile.compiled_text(name))
+
+
+setup(packages=packages(), package_dir=MOVED, cmdclass={"build_py": BuildWithProfiles})

@@ -74,6 +74,19 @@ else:
         exec(f"def __init__(self, {', '.join(arguments)}):\n" + "\n".join(lines), scope)
         return scope["__init__"]
 
+    def _init_later(made, names, defaults, after):
+        """Return an ``__init__`` that gives way to the real one when the first instance is made.
+
+        To write and compile it takes longer than all else, and most records that a command imports
+        are never made.
+        """
+
+        def __init__(self, *args, **kwargs):
+            made.__init__ = _init(names, defaults, after)
+            made.__init__(self, *args, **kwargs)
+
+        return __init__
+
     def dataclass(*, slots=True, frozen=False):
         """Make a class of fields. ``frozen`` instances can be keys; nothing stops an assignment."""
 
@@ -93,13 +106,14 @@ else:
             namespace["__hash__"] = _hash if frozen else None
             namespace.update(
                 __slots__=tuple(types),
-                __init__=_init(types, defaults, after),
                 __match_args__=tuple(types),
                 FIELD_TYPES=types,
                 FIELD_DEFAULTS=defaults,
             )
             namespace.update((name, _Standard(name)) for name in _STANDARD)
-            return type(cls)(cls.__name__, cls.__bases__, namespace)
+            made = type(cls)(cls.__name__, cls.__bases__, namespace)
+            made.__init__ = _init_later(made, types, defaults, after)
+            return made
 
         return decorate
 

@@ -11,15 +11,11 @@ import os
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from bpfctl.errors import ProfileError
 from bpfctl.light import dataclass, field_names
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 NEWEST = "6.18"
 PROFILES = ("5.10", "5.11", "6.1", "6.12", "6.18")
@@ -261,9 +257,37 @@ _SCALARS = ("release", "verified", "memlock_default", "tag_digest", "map_types",
 
 
 def _read(name: str) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
     # Next to this file: importlib.resources takes longer to import than the file to read.
     with open(os.path.join(os.path.dirname(__file__), "profiles", f"{name}.toml"), "rb") as source:
         return tomllib.load(source)
+
+
+def compiled_name(name: str) -> str:
+    """Return the name of the module beside this one that has a profile, bases included.
+
+    There is one for each in a wheel (setup.py makes them): to read TOML takes a quarter of a
+    command's time. A source tree has none, so that what is changed there counts.
+    """
+    return f"profile_{name.replace('.', '_')}"
+
+
+def compiled_text(name: str) -> str:
+    """Return the text of that module."""
+    return f'"""Linux {name}, from profiles/*.toml."""\n\nDATA = {_with_bases(name)!r}\n'
+
+
+def _data(name: str) -> dict[str, Any]:
+    try:
+        module = import_module(f"{__package__}.{compiled_name(name)}")
+    except ModuleNotFoundError:
+        return _with_bases(name)
+    data: dict[str, Any] = module.DATA
+    return data
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -382,10 +406,10 @@ def load(name: str, patch: int | None = None) -> Profile:
             f"unknown kernel '{name}'", hint=f"known kernels: {', '.join(PROFILES)}"
         )
     if patch is None:
-        return _build(name, _with_bases(name), None)
+        return _build(name, _data(name), None)
     if name != "5.10" or not 0 <= patch <= LAST_PATCH:
         raise ProfileError(
             f"kernel {name} has no patch {patch} of the series",
             hint=f"--patch takes 0 to {LAST_PATCH} and goes with --kernel 5.10",
         )
-    return _build(name, _apply_series(_with_bases(name), patch), patch)
+    return _build(name, _apply_series(_data(name), patch), patch)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from bpfctl.cli.app import usage
 from bpfctl.cli.app.session import App
 from bpfctl.cli.app.table import Handler, Table, Verb, load
 from bpfctl.cli.app.words import Words
 from bpfctl.errors import CommandError, KernelError
+from bpfctl.light import dataclass
 
 
-class Object(NamedTuple):
+@dataclass(slots=True)
+class Object:
     """A first word: what it names, ``"module:attribute"``, and a line about it."""
 
     target: str

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from bpfctl.cli.app.out import Out
 from bpfctl.errors import CommandError
+from bpfctl.light import dataclass
 
 
-class Option(NamedTuple):
+@dataclass(slots=True)
+class Option:
     """A global option: its letter, what its value is called ("" for none), a line about it."""
 
     letter: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 
 from bpfctl.cli.app.pins import open_pinned
@@ -13,7 +12,7 @@ from bpfctl.errors import CommandError, E, KernelError
 from bpfctl.uapi import BPF_OBJ_NAME_LEN, MapInfo, ProgInfo
 
 TAG_BYTES = 8
-_TAG_BYTE = re.compile(r"[ \t\n\v\f\r]*([0-9a-fA-F]{1,2})")
+_TAG_BYTE = r"[ \t\n\v\f\r]*([0-9a-fA-F]{1,2})"
 
 # Nothing was found and bpftool says nothing about it.
 SILENT = ""
@@ -151,9 +150,11 @@ def prog_fd(app: App, words: Words) -> int:
 
 def _parse_tag(word: str) -> bytes:
     """Read a tag as sscanf(3) does: eight numbers of up to two digits, then anything."""
+    import re
+
     at, tag = 0, []
     for _ in range(TAG_BYTES):
-        found = _TAG_BYTE.match(word, at)
+        found = re.compile(_TAG_BYTE).match(word, at)
         if found is None:
             raise CommandError("can't parse tag")
         tag.append(int(found[1], 16))

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from bpfctl.cli.app import usage
 from bpfctl.cli.app.session import App
 from bpfctl.cli.app.words import UsageExit, Words
 from bpfctl.errors import CommandError
+from bpfctl.light import dataclass
 
 if TYPE_CHECKING:
     from bpfctl.cli.app.arguments import Arguments
@@ -24,7 +25,8 @@ Handler = Callable[[App, Words], "int | None"]
 ArgumentHandler = Callable[[App, "Arguments"], "int | None"]
 
 
-class Verb(NamedTuple):
+@dataclass(slots=True)
+class Verb:
     """A sub-command.
 
     ``run`` is a function or ``"module:function"``, imported when the verb is used. It gets the
@@ -110,7 +112,8 @@ def _reading(object_name: str, verb: Verb, run: ArgumentHandler) -> Handler:
     return read_and_run
 
 
-class Check(NamedTuple):
+@dataclass(slots=True)
+class Check:
     """Words that a sub-command needs before it does anything: how many, and what follows."""
 
     words: int = 0
