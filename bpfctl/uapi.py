@@ -246,8 +246,8 @@ class ProgLoadAttr:
 
     ``func_info`` and ``line_info`` are the tables as the kernel gets them, 8 and 16 bytes a
     record; who only wants to know what they cost gives the counts alone.
-    ``fd_array`` None is the NULL pointer. ``attach_btf_id`` is a type of the kernel's own BTF,
-    which the simulator does not have: any id does.
+    ``fd_array`` None is the NULL pointer. ``log_size`` 0 is no buffer. ``attach_btf_id`` is a
+    type of the kernel's own BTF, which the simulator does not have: any id does.
     """
 
     prog_type: int = 0
@@ -263,6 +263,9 @@ class ProgLoadAttr:
     fd_array: tuple[int, ...] | None = None
     func_info: bytes = b""
     line_info: bytes = b""
+    log_level: int = 0
+    log_size: int = 0
+    prog_token_fd: int = 0
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from bpfctl.cost.choices import Machine
 from bpfctl.cost.plan import MapItem, ProgItem, Source
 from bpfctl.errors import KernelError, TaskKilled
 from bpfctl.kernel.bpf.map import round_up
-from bpfctl.kernel.bpf.prog_types import WITH_ATTACH_BTF
+from bpfctl.kernel.bpf.progtypes import by_number
 from bpfctl.kernel.kernel import Kernel
 from bpfctl.kernel.mm.alloc import Mem, OomKill
 from bpfctl.kernel.records import Memcg, Objcg
@@ -292,10 +292,15 @@ class World:
             prog_btf_fd=loaded.btf_fd if has_info else 0,
             func_info_cnt=len(spec.func_info) if has_info else 0,
             line_info_cnt=len(spec.line_info) if has_info else 0,
-            attach_btf_id=_ANY_BTF_ID if spec.type in WITH_ATTACH_BTF else 0,
+            attach_btf_id=_ANY_BTF_ID if _attach_btf(spec.type) else 0,
         )
         fd = self.bpf.prog_load(attr)
         return self.kernel.files.get(self.task.pid, fd).obj_id
+
+
+def _attach_btf(number: int) -> bool:
+    prog_type = by_number(number)
+    return prog_type is not None and prog_type.attach_btf
 
 
 def _values(record: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What BPF_PROG_LOAD refuses: its attributes, and the form of the instructions.
+"""What BPF_PROG_LOAD refuses in the form of the instructions.
 
 The form is what bpf_check() of kernel/bpf/verifier.c establishes before it follows values: valid
 opcodes, maps that exist, functions that end, no unreachable code. :func:`verify` is where a
@@ -13,12 +13,9 @@ from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
 from bpfctl.isa.insn import (
-    BPF_COMPLEXITY_LIMIT_INSNS,
-    BPF_MAXINSNS,
     BY_INDEX,
     CALL,
     EXIT,
-    INSN_BYTES,
     JA,
     JA32,
     LD_IMM64,
@@ -35,16 +32,12 @@ from bpfctl.isa.insn import (
     jump_offset,
 )
 from bpfctl.isa.opcodes import known_opcodes
-from bpfctl.kernel.bpf.prog_types import (
-    ATTACH_RULES,
-    PERF,
-    UNPRIVILEGED,
-    WITH_ATTACH_BTF,
-    can_sleep,
-)
+from bpfctl.kernel.bpf.prog_attr import can_sleep
+from bpfctl.kernel.bpf.progtypes import by_number
+from bpfctl.kernel.bpf.progtypes.release import prog_rules
 from bpfctl.kernel.records import Task
-from bpfctl.kernel.task import CAP_NET_ADMIN, CAP_SYS_ADMIN, bpf_capable, capable, perfmon_capable
-from bpfctl.uapi import BPF_F_SLEEPABLE, BPF_F_TOKEN_FD, PROG_TYPE_NUMBER, ProgLoadAttr
+from bpfctl.kernel.task import bpf_capable
+from bpfctl.uapi import BPF_F_SLEEPABLE, PROG_TYPE_NUMBER, ProgLoadAttr
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
@@ -53,58 +46,6 @@ MAX_USED_MAPS = 64
 BPF_MAX_SUBPROGS = 256
 BPF_MAX_VAR_OFF = 1 << 29
 BTF_MAX_TYPE = 0xFFFFF
-
-
-def check_attr(kernel: Kernel, task: Task, attr: ProgLoadAttr) -> int:
-    """Test the attributes in the kernel's order; return expected_attach_type as it is kept.
-
-    :raises KernelError: EINVAL, EPERM, E2BIG.
-    """
-    checks, progs = kernel.profile.checks, kernel.profile.progs
-    if checks.unprivileged == "create":
-        kernel.check_unprivileged(task)
-    if attr.prog_flags & ~progs.load_flags:
-        raise KernelError(E.INVAL, f"prog_flags {attr.prog_flags:#x}")
-    if attr.prog_flags & BPF_F_TOKEN_FD:
-        raise KernelError(E.BADF, "no token")
-    if checks.unprivileged == "late":
-        kernel.check_unprivileged(task)
-    _check_size(task, attr)
-    _check_capabilities(task, attr.prog_type, progs.net_admin_types)
-    return _attach_type(attr, progs.nr_attach_types)
-
-
-def _check_size(task: Task, attr: ProgLoadAttr) -> None:
-    limit = BPF_COMPLEXITY_LIMIT_INSNS if bpf_capable(task) else BPF_MAXINSNS
-    count, rest = divmod(len(attr.insns), INSN_BYTES)
-    if rest:
-        raise KernelError(E.INVAL, "insns are not whole")
-    if not 0 < count <= limit:
-        raise KernelError(E.BIG, f"{count} insns of {limit}")
-
-
-def _check_capabilities(task: Task, prog_type: int, net_admin: frozenset[str]) -> None:
-    if prog_type not in UNPRIVILEGED and not bpf_capable(task):
-        raise KernelError(E.PERM, "CAP_BPF")
-    numbers = {PROG_TYPE_NUMBER[name] for name in net_admin}
-    if prog_type in numbers and not capable(task, CAP_NET_ADMIN | CAP_SYS_ADMIN):
-        raise KernelError(E.PERM, "CAP_NET_ADMIN")
-    if prog_type in PERF and not perfmon_capable(task):
-        raise KernelError(E.PERM, "CAP_PERFMON")
-
-
-def _attach_type(attr: ProgLoadAttr, nr_attach_types: int) -> int:
-    if attr.attach_btf_id and (
-        attr.attach_btf_id > BTF_MAX_TYPE or attr.prog_type not in WITH_ATTACH_BTF
-    ):
-        raise KernelError(E.INVAL, "attach_btf_id")
-    rule = ATTACH_RULES.get(attr.prog_type)
-    if rule is None or rule.since >= nr_attach_types:
-        return attr.expected_attach_type
-    expected = attr.expected_attach_type or rule.zero_means
-    if expected not in rule.allowed or expected >= nr_attach_types:
-        raise KernelError(E.INVAL, f"expected_attach_type {attr.expected_attach_type}")
-    return expected
 
 
 @dataclass(slots=True)
@@ -136,7 +77,7 @@ def verify(kernel: Kernel, task: Task, attr: ProgLoadAttr, attach_type: int) -> 
     :raises KernelError: EINVAL, EBADF, E2BIG, EPERM, EBUSY.
     """
     program = Program(attr, attach_type, Code(attr.insns))
-    _check_type(program)
+    _check_type(program, kernel.profile.name)
     _find_functions(program, bpf_capable(task))
     _check_functions(program)
     program.btf_id = _check_info(kernel, task, program)
@@ -146,14 +87,17 @@ def verify(kernel: Kernel, task: Task, attr: ProgLoadAttr, attach_type: int) -> 
     return program
 
 
-def _check_type(program: Program) -> None:
+def _check_type(program: Program, profile: str) -> None:
     attr = program.attr
     sleepable = bool(attr.prog_flags & BPF_F_SLEEPABLE)
     if attr.prog_type == PROG_TYPE_NUMBER["syscall"] and not sleepable:
         raise KernelError(E.INVAL, "syscall programs sleep")
-    if sleepable and not can_sleep(attr.prog_type, program.attach_type):
+    if sleepable and not can_sleep(
+        attr.prog_type, program.attach_type, prog_rules(profile).traits
+    ):
         raise KernelError(E.INVAL, "BPF_F_SLEEPABLE")
-    if attr.prog_type in WITH_ATTACH_BTF and not attr.attach_btf_id:
+    prog_type = by_number(attr.prog_type)
+    if prog_type is not None and prog_type.attach_btf and not attr.attach_btf_id:
         struct_ops = attr.prog_type == PROG_TYPE_NUMBER["struct_ops"]
         raise KernelError(E.NOTSUPP if struct_ops else E.INVAL, "no attach_btf_id")
 

@@ -10,7 +10,8 @@ from bpfctl.isa.insn import INSN_BYTES
 from bpfctl.kernel.bpf.jit import image_bytes
 from bpfctl.kernel.bpf.map_create import check_name
 from bpfctl.kernel.bpf.prog import map_ids
-from bpfctl.kernel.bpf.prog_check import Program, check_attr, verify
+from bpfctl.kernel.bpf.prog_attr import check_attr
+from bpfctl.kernel.bpf.prog_check import Program, verify
 from bpfctl.kernel.bpf.prog_mem import ProgMemory
 from bpfctl.kernel.bpf.prog_tag import tag
 from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE

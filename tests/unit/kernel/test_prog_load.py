@@ -29,7 +29,8 @@ def refusal(action, *args, **kwargs) -> str:
         ("5.10", {"prog_flags": 0x20}, "EINVAL"),
         ("6.1", {"prog_flags": 0x40}, "EINVAL"),
         ("6.12", {"prog_flags": 0x40000000}, "EINVAL"),
-        ("6.12", {"prog_flags": 0x10000}, "EBADF"),  # a token that is not open
+        ("6.12", {"prog_flags": 0x10000}, "EINVAL"),  # standard input is no token
+        ("6.12", {"prog_flags": 0x10000, "prog_token_fd": 99}, "EBADF"),
         ("6.12", {"insns": b""}, "E2BIG"),
         ("6.12", {"insns": straight(2)[:-1]}, "EINVAL"),
         ("5.10", {"type": "syscall"}, "EINVAL"),

@@ -43,7 +43,10 @@ declare(
             Returns(0, 0, frozenset((TRACE_FENTRY, TRACE_FEXIT))),
             Returns(0, 1, frozenset((TRACE_FSESSION, TRACE_ITER))),
         ),
-        sleepable="may", test_run="tracing",
+        sleepable="may", sleepable_attach=frozenset(
+            (TRACE_FENTRY, TRACE_FEXIT, MODIFY_RETURN, TRACE_ITER, TRACE_FSESSION)
+        ),
+        test_run="tracing",
     )
 )  # fmt: skip
 declare(
@@ -52,7 +55,8 @@ declare(
         variants={
             "sk_storage_get": "", "setsockopt": "sk", "getsockopt": "sk",
         },
-        attach_btf=True, sleepable="may", test_run="struct_ops",
+        attach_btf=True, sleepable="may", sleepable_trait="sleepable_struct_ops",
+        test_run="struct_ops",
     )
 )  # fmt: skip
 declare(

@@ -199,7 +199,8 @@ class ProgType:
     prototype of a helper it gets, ``attach_variants``: by attach type. ``attach``: None takes
     every expected_attach_type.
     ``attach_btf``: names what it attaches to by a BTF id. ``returns``: empty for any value.
-    ``sleepable``: BPF_F_SLEEPABLE may be asked for ("always": must be). ``test_run``: the runner
+    ``sleepable``: BPF_F_SLEEPABLE may be asked for ("always": must be), for
+    ``sleepable_attach`` types only, where profiles list ``sleepable_trait``. ``test_run``: runner
     of BPF_PROG_TEST_RUN, empty for none. ``changes_pkt_data``, ``ld_abs``: what skb programs may.
     """
 
@@ -215,6 +216,8 @@ class ProgType:
     attach_btf: bool = False
     returns: tuple[Returns, ...] = ()
     sleepable: str = ""
+    sleepable_attach: frozenset[int] | None = None
+    sleepable_trait: str = ""
     test_run: str = ""
     ld_abs: bool = False
     direct_packet: str = ""

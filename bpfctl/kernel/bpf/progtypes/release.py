@@ -29,6 +29,7 @@ class ProgRules:
 
     traits: frozenset[str]
     nr_attach_types: int
+    not_sleepable: str
     withheld: dict[str, frozenset[str]]
 
 
@@ -48,7 +49,9 @@ def prog_rules(profile: str) -> ProgRules:
     if "based_on" in data:
         return prog_rules(data["based_on"])
     withheld = {name: frozenset(helpers) for name, helpers in data["withheld"].items()}
-    return ProgRules(frozenset(data["traits"]), data["nr_attach_types"], withheld)
+    return ProgRules(
+        frozenset(data["traits"]), data["nr_attach_types"], data["not_sleepable"], withheld
+    )
 
 
 def helper_sets(prog_type: ProgType, attach_type: int) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ declare(
         },
         returns=(Returns(0, 1, _SESSIONS, trait="probe_sessions"),),
         sleepable="may",
+        sleepable_trait="sleepable_probes",
     )
 )  # fmt: skip
 declare(
@@ -49,6 +50,8 @@ declare(
             "perf_event_output": "tp", "get_stackid": "tp", "get_stack": "tp",
             "get_attach_cookie": "perf_event",
         },
+        sleepable="may",
+        sleepable_trait="sleepable_tracepoints",
     )
 )  # fmt: skip
 declare(
@@ -77,6 +80,8 @@ declare(
         CtxLayout("bpf_raw_tracepoint_args", _ARGS_SIZE, span=(0, _ARGS_SIZE)),
         (*_SETS[:-1], "raw_tracepoint"), variants={**_RAW, "get_attach_cookie": "tracing"},
         test_run="raw_tracepoint",
+        sleepable="may",
+        sleepable_trait="sleepable_tracepoints",
     )
 )  # fmt: skip
 declare(
