@@ -241,13 +241,11 @@ class World:
         if target <= live.elements:
             return
         kernel = self.kernel
-        kernel.current = self.task
         try:
-            kernel.maps.get(live.map_id).fill(target - live.elements)
+            with kernel.ctx.running(self.task):
+                kernel.maps.get(live.map_id).fill(target - live.elements)
         except OomKill as kill:
             raise TaskKilled(kill.memcg.path) from None
-        finally:
-            kernel.current = None
         live.elements = target
 
     def checkpoint(self, live: Live) -> Callable[[], None]:

@@ -29,6 +29,7 @@ class Config:
     unprivileged_bpf_disabled: int = 2
     jit_enable: int = 1
     hash_seed: int = 0
+    random_seed: int = 0
     perf_event_max_stack: int = 127
     numa_nodes: int = 1
 
@@ -41,6 +42,7 @@ class Config:
         _check("unprivileged_bpf_disabled", self.unprivileged_bpf_disabled in (0, 1, 2), "0 to 2")
         _check("jit_enable", self.jit_enable in (0, 1, 2), "0 to 2")
         _check("hash_seed", 0 <= self.hash_seed < 1 << 32, "a 32-bit number")
+        _check("random_seed", 0 <= self.random_seed < 1 << 32, "a 32-bit number")
         _check("perf_event_max_stack", 1 <= self.perf_event_max_stack <= 640, "1 to 640")
         _check("numa_nodes", 1 <= self.numa_nodes <= 64, "1 to 64")
 

@@ -11,16 +11,18 @@ one is closed. When its life ends it leaves the maps that it is in: an object's
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.bpf.idr import Ids
-from bpfctl.kernel.fs import STREAM
-from bpfctl.kernel.records import File, Memcg, SimObject
+from bpfctl.kernel.context import Context
+from bpfctl.kernel.fs import STREAM, FileTable
+from bpfctl.kernel.ids import Ids
+from bpfctl.kernel.mm.memcg import MemcgTree
+from bpfctl.kernel.profile import Profile
+from bpfctl.kernel.records import File, Memcg, SimObject, Task
+from bpfctl.kernel.storage import Storage
 from bpfctl.light import dataclass
-
-if TYPE_CHECKING:
-    from bpfctl.kernel.kernel import Kernel
 
 LOOPBACK = "lo"
 LOOPBACK_IFINDEX = 1
@@ -156,15 +158,32 @@ def _attributes_hint(kind: str) -> str:
     return f"attributes of a {kind}: {', '.join(said)}" if said else f"a {kind} has no attributes"
 
 
-class SimObjects:
-    """Objects by id."""
+class Host(Protocol):
+    """What these objects need of the machine that they are part of."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self.records = kernel.storage.registry(SimObject)
-        self.ids = Ids(kernel.storage, "object_id", self.records)  # type: ignore[arg-type]
+    storage: Storage
+    profile: Profile
+    memcg: MemcgTree
+    files: FileTable
+    ctx: Context
+
+    def task(self, pid: int) -> Task: ...
+
+    def spawn(self, comm: str) -> Task: ...
+
+    def exit_task(self, pid: int) -> None: ...
+
+
+class SimObjects:
+    """Objects by id. ``gone`` is told of each one that ends."""
+
+    def __init__(self, machine: Host) -> None:
+        self._machine = machine
+        self.records = machine.storage.registry(SimObject)
+        self.ids = Ids(machine.storage, "object_id", self.records)  # type: ignore[arg-type]
+        self.gone: Callable[[SimObject], None] | None = None
         self._netdevs: dict[int, int] = {}
-        kernel.memcg.removed = self.cgroup_removed
+        machine.memcg.removed = self.cgroup_removed
 
     def boot(self) -> None:
         """Start with the loopback device."""
@@ -215,16 +234,16 @@ class SimObjects:
 
     def _task_of(self, name: str) -> int:
         if not name:
-            return self._kernel.spawn("sleep").pid
+            return self._machine.spawn("sleep").pid
         if not name.isdecimal():
             raise KernelError(E.INVAL, name, "the name of a pidfd is a pid")
-        task = self._kernel.task(int(name))
+        task = self._machine.task(int(name))
         if task.transient:
             raise KernelError(E.INVAL, name, "a command ends before its pidfd could be used")
         return task.pid
 
     def _memcg_of(self, path: str) -> tuple[str, int]:
-        tree = self._kernel.memcg
+        tree = self._machine.memcg
         if not path:
             path = f"/cgroup{self.ids.peek()}"
         try:
@@ -274,9 +293,16 @@ class SimObjects:
             raise KernelError(E.INVAL, found.kind, f"a {found.kind} has no descriptors")
         if is_dead(found):
             raise KernelError(E.NOENT, f"object {obj_id}")
-        fd = self._kernel.files.open(self._kernel.task(pid), found.kind, obj_id, 3)
+        fd = self._machine.files.open(self._machine.task(pid), found.kind, obj_id, 3)
         found.refcnt += 1
         return fd
+
+    def inc(self, obj_id: int) -> None:
+        """Take a descriptor's reference.
+
+        :raises KernelError: ENOENT.
+        """
+        self.get(obj_id).refcnt += 1
 
     def put(self, obj_id: int) -> None:
         """Drop a descriptor's reference."""
@@ -292,9 +318,7 @@ class SimObjects:
 
         :raises KernelError: EBADF.
         """
-        task = self._kernel.current
-        assert task is not None
-        return self._kernel.files.get(task.pid, fd)
+        return self._machine.files.get(self._machine.ctx.in_task.pid, fd)
 
     def of_fd(self, fd: int, kind: str, err: int = E.BADF) -> SimObject:
         """Return the object of one kind that is open at ``fd``.
@@ -315,7 +339,7 @@ class SimObjects:
         :raises KernelError: EBADF.
         """
         file = self.file(fd)
-        pidfs = self._kernel.profile.local_storage.pidfs
+        pidfs = self._machine.profile.local_storage.pidfs
         if file.obj_kind in KINDS and file.obj_kind not in ANON[pidfs]:
             return self.get(file.obj_id)
         name = file.obj_kind if file.obj_kind == STREAM else ANON_INODE
@@ -337,9 +361,9 @@ class SimObjects:
         if found.kind == "netdev" and found.name == LOOPBACK:
             raise KernelError(E.OPNOTSUPP, LOOPBACK, "the loopback device cannot be removed")
         if found.kind == "pidfd":
-            self._kernel.exit_task(found.priv["pid"])
+            self._machine.exit_task(found.priv["pid"])
         elif found.kind == "cgroup":
-            self._kernel.memcg.remove(found.name)
+            self._machine.memcg.remove(found.name)
         elif found.refcnt:
             found.priv["unlinked"] = True
         else:
@@ -359,19 +383,11 @@ class SimObjects:
             self._end(found)
 
     def _end(self, found: SimObject) -> None:
-        for map_id in [int(word) for word in found.priv.get("maps", ())]:
-            self._kernel.maps.get(map_id).object_gone(found)
-        if found.kind == "netdev":
-            self._leave_devmaps(found)
+        if self.gone is not None:
+            self.gone(found)
         found.priv["dead"] = True
         if not found.refcnt:
             self.records.remove(found.id)
-
-    def _leave_devmaps(self, device: SimObject) -> None:
-        """Walk all device maps, as the kernel does: an entry of every slot may be this device."""
-        for family in ("devmap", "devmap_hash"):
-            for found in self._kernel.maps.of_type(family):
-                found.object_gone(device)
 
     # --- elements of maps ------------------------------------------------
 

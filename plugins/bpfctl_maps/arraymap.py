@@ -291,9 +291,7 @@ class FdArray(ArrayBase):
 
         :raises KernelError: EBADF, also for another kind of file; EINVAL for what is no program.
         """
-        task = self.kernel.current
-        assert task is not None
-        file = self.kernel.files.get(task.pid, fd)
+        file = self.kernel.files.get(self.kernel.ctx.in_task.pid, fd)
         if file.obj_kind != self.referenced:
             raise KernelError(E.INVAL if self.referenced == "prog" else E.BADF, file.obj_kind)
         return file.obj_id

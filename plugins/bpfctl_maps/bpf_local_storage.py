@@ -122,7 +122,7 @@ class LocalStorage(MapType):
 
     @property
     def _cpu(self) -> int:
-        return self.kernel.current.cpu if self.kernel.current else 0
+        return self.kernel.ctx.cpu
 
     def _obtain(self, label: str) -> int:
         """Allocate an element or a storage; return the objcg that pays, 0 for a cache's own."""

@@ -186,7 +186,7 @@ class Htab(MapType):
     @property
     def cpu(self) -> int:
         """CPU that the system call runs on."""
-        return self.kernel.current.cpu if self.kernel.current else 0
+        return self.kernel.ctx.cpu
 
     def _alloc_elem(self, nr: int = 1) -> int:
         """Allocate ``nr`` elements and return the id of the objcg that pays, 0 for nobody."""

@@ -130,8 +130,7 @@ class CgroupStorage(MapType):
         kernel, rec = self.kernel, self.rec
         pages = self._locked_pages * nr if kernel.profile.precharges(self.family) else 0
         if pages:
-            assert kernel.current is not None
-            kernel.memlock.charge(kernel.current, rec.uid, pages)
+            kernel.memlock.charge(kernel.ctx.in_task, rec.uid, pages)
         mem, gfp = self.map_mem(), GFP_USER | self.account()
         try:
             payer = mem.kmalloc(STORAGE, self.sizeof("bpf_cgroup_storage"), gfp, nr)

@@ -208,7 +208,7 @@ class LpmTrie(MapType):
 
     @property
     def _cpu(self) -> int:
-        return self.kernel.current.cpu if self.kernel.current else 0
+        return self.kernel.ctx.cpu
 
     def _alloc_node(self, flags: int = 0) -> int:
         """Allocate a node and return the objcg that pays (lpm_trie_node_alloc).

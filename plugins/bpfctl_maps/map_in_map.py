@@ -40,9 +40,7 @@ def take(outer: MapType, fd: int) -> int:
 
     :raises KernelError: EBADF; EINVAL when it does not match the template.
     """
-    task = outer.kernel.current
-    assert task is not None
-    inner = _inner_map(outer, task.pid, fd)
+    inner = _inner_map(outer, outer.kernel.ctx.in_task.pid, fd)
     template = dict(outer.rec.priv["inner"])
     fields = template.pop("fields")
     same_fields = list(inner.rec.fields) == fields

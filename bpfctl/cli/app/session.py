@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
@@ -36,6 +37,7 @@ def as_task(settings: Settings, write: bool, comm: str = "bpfctl") -> Iterator[B
     with open_kernel(settings.state, write=write) as kernel:
         if settings.observe:
             kernel.watch(settings.observe)
+        kernel.clock.set_wall(time.time_ns())
         pid = _start(kernel, settings, comm)
         try:
             yield Bpf(kernel, pid)

@@ -51,11 +51,8 @@ class Scene:
 
     def insert_in_interrupt(self, fd: int) -> None:
         """Add elements in an interrupt that hits the updater."""
-        self.kernel.in_interrupt = True
-        try:
+        with self.kernel.ctx.interrupt():
             self.insert(fd)
-        finally:
-            self.kernel.in_interrupt = False
 
     def remove_creator(self) -> None:
         """Take the creator and its cgroup away; the updater's descriptor keeps the map."""

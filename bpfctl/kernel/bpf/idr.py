@@ -7,50 +7,12 @@ from typing import TYPE_CHECKING
 from bpfctl import plugins
 from bpfctl.errors import CommandError, E, KernelError
 from bpfctl.kernel.bpf.map import MapType
-from bpfctl.kernel.records import BtfRecord, Counter, MapRecord
+from bpfctl.kernel.ids import Ids
+from bpfctl.kernel.records import BtfRecord, MapRecord, SimObject
 from bpfctl.kernel.storage import Registry, Storage
-from bpfctl.uapi import INT_MAX
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
-
-
-class Ids:
-    """Ids of one kind of object: growing, and used again only after wrapping at 2**31."""
-
-    def __init__(self, storage: Storage, counter: str, taken: Registry[object]) -> None:
-        self._counters = storage.registry(Counter)
-        self._name = counter
-        self._taken = taken
-
-    def boot(self) -> None:
-        """Start below 1."""
-        self._counters.add(Counter(self._name))
-
-    def peek(self) -> int:
-        """Return the id that :meth:`take` would give."""
-        counter = self._counters.get(self._name)
-        assert counter is not None
-        candidate = counter.value + 1
-        while candidate > INT_MAX or self._taken.get(candidate) is not None:
-            candidate = candidate + 1 if candidate <= INT_MAX else 1
-        return candidate
-
-    def take(self) -> int:
-        """Give out the next id (idr_alloc_cyclic)."""
-        counter = self._counters.get(self._name)
-        assert counter is not None
-        counter.value = self.peek()
-        return counter.value
-
-    def after(self, start: int) -> int:
-        """Return the first id above ``start``.
-
-        :raises KernelError: ENOENT.
-        """
-        for found in self._taken.keys_after(start):
-            return int(found)
-        raise KernelError(E.NOENT)
 
 
 class Maps:
@@ -101,6 +63,16 @@ class Maps:
         """Return all live maps of a type."""
         records = self.records.find(type=plugins.type_number(name))
         return [self.get(rec.id) for rec in list(records)]
+
+    def object_gone(self, gone: SimObject) -> None:
+        """Take an object that has ended out of the maps that refer to it."""
+        for map_id in [int(word) for word in gone.priv.get("maps", ())]:
+            self.get(map_id).object_gone(gone)
+        if gone.kind == "netdev":
+            # The kernel walks all device maps: an entry of every slot may be this device.
+            for family in ("devmap", "devmap_hash"):
+                for found in self.of_type(family):
+                    found.object_gone(gone)
 
     def add(self, created: MapType) -> None:
         """Make a new map known under its id."""

@@ -305,7 +305,7 @@ class MapType(ABC):
             if not accounting.creation_hole:
                 return self.mem
             return Mem(self.mem.mm, "map", self.rec.id, 0)
-        if accounting.updates_charge == "current" and not self.kernel.in_interrupt:
+        if accounting.updates_charge == "current" and not self.kernel.ctx.in_interrupt:
             objcg = self.kernel.current_objcg()
             return Mem(self.mem.mm, "map", self.rec.id, objcg)
         return self.mem

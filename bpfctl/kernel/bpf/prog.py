@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.bpf.idr import Ids
+from bpfctl.kernel.ids import Ids
 from bpfctl.kernel.records import ProgRecord, Task
 from bpfctl.uapi import BindMapAttr, ProgInfo, ProgLoadAttr, ProgRunAttr, ProgRunResult
 

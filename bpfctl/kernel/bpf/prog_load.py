@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
@@ -103,7 +102,7 @@ def load(kernel: Kernel, task: Task, attr: ProgLoadAttr) -> int:
         name=attr.prog_name.split(b"\0")[0],
         tag=tag(attr.insns, kernel.profile.tag_digest),
         gpl_compatible=int(attr.license.split(b"\0")[0] in GPL_LICENSES),
-        load_time=time.time_ns(),
+        load_time=kernel.clock.wall(),
         uid=task.uid,
         objcg=0 if kernel.config.cgroup_memory == "nobpf" else kernel.current_objcg(),
         refcnt=1,

@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.bpf import batch, btf, elem, map_create, prog
+from bpfctl.kernel.bpf.kinds import BtfKind, MapKind, ObjectKind, ProgKind
 from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
-from bpfctl.kernel.records import Task
+from bpfctl.kernel.records import File, Task
 from bpfctl.kernel.task import CAP_SYS_ADMIN, capable
 from bpfctl.uapi import (
     BPF_F_RDONLY,
     BPF_F_WRONLY,
-    BtfInfo,
     Cmd,
     FdAttr,
     IdAttr,
-    MapInfo,
     ObjAttr,
-    ProgInfo,
 )
 
 if TYPE_CHECKING:
@@ -59,10 +57,21 @@ def _open(kernel: Kernel, task: Task, kind: str, obj_id: int, fmode: int) -> int
 def obj_pin(kernel: Kernel, task: Task, attr: ObjAttr) -> None:
     """BPF_OBJ_PIN: ENOENT, EEXIST, EPERM as bpffs says; EINVAL for what cannot be pinned."""
     file = kernel.files.get(task.pid, attr.bpf_fd)
-    if file.obj_kind not in ("map", "prog"):
+    if not _kind_of(kernel, file).pinnable:
         raise KernelError(E.INVAL, file.obj_kind)
     kernel.bpffs.pin(attr.pathname, file.obj_kind, file.obj_id)
     kernel.take_object(file.obj_kind, file.obj_id)
+
+
+def _kind_of(kernel: Kernel, file: File) -> ObjectKind:
+    """Return the kind of the BPF object that is open.
+
+    :raises KernelError: EINVAL: it is none.
+    """
+    kind = kernel.kinds.get(file.obj_kind)
+    if kind is None:
+        raise KernelError(E.INVAL, file.obj_kind)
+    return kind
 
 
 def obj_get(kernel: Kernel, task: Task, attr: ObjAttr) -> int:
@@ -71,51 +80,26 @@ def obj_get(kernel: Kernel, task: Task, attr: ObjAttr) -> int:
     return _open(kernel, task, pin.kind, pin.obj_id, file_mode(attr.file_flags))
 
 
-def _get_fd_by_id(kind: str) -> Callable[[Kernel, Task, IdAttr], int]:
+def _get_fd_by_id(kind: type[ObjectKind]) -> Callable[[Kernel, Task, IdAttr], int]:
     def get_fd_by_id(kernel: Kernel, task: Task, attr: IdAttr) -> int:
         _need_sys_admin(task)
-        return _open(kernel, task, kind, attr.id, file_mode(attr.open_flags))
+        return _open(kernel, task, kind.name, attr.id, file_mode(attr.open_flags))
 
     return get_fd_by_id
 
 
-def _get_next_id(objects: Callable[[Kernel], Any]) -> Callable[[Kernel, Task, IdAttr], int]:
+def _get_next_id(kind: type[ObjectKind]) -> Callable[[Kernel, Task, IdAttr], int]:
     def get_next_id(kernel: Kernel, task: Task, attr: IdAttr) -> int:
         _need_sys_admin(task)
-        return int(objects(kernel).ids.after(attr.id))
+        return int(kernel.kinds[kind.name].ids.after(attr.id))
 
     return get_next_id
 
 
-def get_info_by_fd(kernel: Kernel, task: Task, attr: FdAttr) -> MapInfo | ProgInfo | BtfInfo:
-    """BPF_OBJ_GET_INFO_BY_FD."""
+def get_info_by_fd(kernel: Kernel, task: Task, attr: FdAttr) -> Any:
+    """BPF_OBJ_GET_INFO_BY_FD: the info record of the object's kind."""
     file = kernel.files.get(task.pid, attr.fd)
-    if file.obj_kind == "map":
-        return _map_info(kernel, file.obj_id)
-    if file.obj_kind == "prog":
-        return kernel.progs.info(file.obj_id)
-    if file.obj_kind == "btf":
-        return BtfInfo(file.obj_id, kernel.btfs.get(file.obj_id).blob)
-    raise KernelError(E.INVAL, file.obj_kind)
-
-
-def _map_info(kernel: Kernel, map_id: int) -> MapInfo:
-    rec = kernel.maps.get(map_id).rec
-    return MapInfo(
-        rec.type,
-        rec.id,
-        rec.key_size,
-        rec.value_size,
-        rec.max_entries,
-        rec.map_flags,
-        rec.name,
-        rec.ifindex,
-        rec.btf_vmlinux_value_type_id,
-        rec.btf_id,
-        rec.btf_key_type_id,
-        rec.btf_value_type_id,
-        rec.map_extra,
-    )
+    return _kind_of(kernel, file).info(file.obj_id)
 
 
 COMMANDS: dict[Cmd, Callable[[Any, Task, Any], Any]] = {
@@ -133,12 +117,12 @@ COMMANDS: dict[Cmd, Callable[[Any, Task, Any], Any]] = {
     Cmd.OBJ_PIN: obj_pin,
     Cmd.OBJ_GET: obj_get,
     Cmd.OBJ_GET_INFO_BY_FD: get_info_by_fd,
-    Cmd.MAP_GET_FD_BY_ID: _get_fd_by_id("map"),
-    Cmd.PROG_GET_FD_BY_ID: _get_fd_by_id("prog"),
-    Cmd.BTF_GET_FD_BY_ID: _get_fd_by_id("btf"),
-    Cmd.MAP_GET_NEXT_ID: _get_next_id(lambda kernel: kernel.maps),
-    Cmd.PROG_GET_NEXT_ID: _get_next_id(lambda kernel: kernel.progs),
-    Cmd.BTF_GET_NEXT_ID: _get_next_id(lambda kernel: kernel.btfs),
+    Cmd.MAP_GET_FD_BY_ID: _get_fd_by_id(MapKind),
+    Cmd.PROG_GET_FD_BY_ID: _get_fd_by_id(ProgKind),
+    Cmd.BTF_GET_FD_BY_ID: _get_fd_by_id(BtfKind),
+    Cmd.MAP_GET_NEXT_ID: _get_next_id(MapKind),
+    Cmd.PROG_GET_NEXT_ID: _get_next_id(ProgKind),
+    Cmd.BTF_GET_NEXT_ID: _get_next_id(BtfKind),
     Cmd.PROG_LOAD: prog.prog_load,
     Cmd.PROG_BIND_MAP: prog.prog_bind_map,
     Cmd.PROG_TEST_RUN: prog.prog_test_run,

@@ -19,6 +19,7 @@ from typing import Final
 VERSIONS: Final = (
     "the first tables",
     "map: columns fields and owner",
+    "setting: random_seed",
 )
 SCHEMA_VERSION = len(VERSIONS)
 

@@ -40,6 +40,7 @@ def test_new_takes_every_setting(cli):
         "unprivileged_bpf_disabled": 0,
         "jit_enable": 1,
         "hash_seed": 5,
+        "random_seed": 0,
         "perf_event_max_stack": 127,
         "numa_nodes": 2,
     }

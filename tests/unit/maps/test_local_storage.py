@@ -19,9 +19,8 @@ INGRESS, EGRESS = 0, 1
 @contextmanager
 def in_syscall(machine: Machine, pid: int = 0) -> Iterator[None]:
     """Run as a task that is in a system call."""
-    machine.kernel.current = machine.kernel.task(pid or machine.pid)
-    yield
-    machine.kernel.current = None
+    with machine.kernel.ctx.running(machine.kernel.task(pid or machine.pid)):
+        yield
 
 
 def attach(machine: Machine, fd: int, path: str, attach_type: int = INGRESS, pid: int = 0) -> str:

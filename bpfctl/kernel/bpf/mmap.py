@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.bpf.idr import Ids
 from bpfctl.kernel.bpf.map import MapType
 from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
+from bpfctl.kernel.ids import Ids
 from bpfctl.kernel.mm.alloc import Mem
 from bpfctl.kernel.mm.gfp import GFP_KERNEL, GFP_KERNEL_ACCOUNT
 from bpfctl.kernel.mm.page import page_align
