@@ -53,7 +53,7 @@ class Machine:
         self.storage = storage
         self.config = config = Config.restore(storage.registry(Setting))
         self.profile = profiles.load(config.kernel, config.patch)
-        counters = storage.registry(Counter)
+        self.counters = counters = storage.registry(Counter)
         self.clock = Clock(counters)
         self.rng = Prandom(counters, config.random_seed)
         self.ctx = Context(self.clock)

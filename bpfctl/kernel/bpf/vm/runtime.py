@@ -85,7 +85,7 @@ class Runtime:
         self.mem: Arena = vm.arena
         self.ctx = ctx
         self.cpu = cpu
-        self.task: Task | None = vm.kernel.current
+        self.task: Task | None = vm.kernel.ctx.task
         self.prog: int = 0
         self.stack = stack
         self.stack_end = stack + frames * STACK_BYTES
