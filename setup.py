@@ -49,4 +49,9 @@ class BuildWithProfiles(build_py):
                 file.write(profile.compiled_text(name))
 
 
-setup(packages=packages(), package_dir=MOVED, cmdclass={"build_py": BuildWithProfiles})
+setup(
+    packages=packages(),
+    package_dir=MOVED,
+    data_files=[("share/man/man1", ["man/bpfctl.1"])],
+    cmdclass={"build_py": BuildWithProfiles},
+)

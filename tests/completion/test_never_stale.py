@@ -36,7 +36,11 @@ def _tables() -> dict[str, Table]:
 
 
 def _verbs() -> list[tuple[str, Verb]]:
-    return [(name, verb) for name, table in _tables().items() for verb in table.verbs.values()]
+    alone = [(name, target_of(entry)) for name, entry in OBJECTS.items()]
+    return [
+        *((name, verb) for name, table in _tables().items() for verb in table.verbs.values()),
+        *((name, target) for name, target in alone if isinstance(target, Verb)),
+    ]
 
 
 @pytest.mark.parametrize(

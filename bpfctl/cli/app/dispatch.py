@@ -23,7 +23,7 @@ class Object:
 
 # bpftool's objects in bpftool's order, which decides what an abbreviation means.
 OBJECTS = {
-    "help": Object("bpfctl.cli.app.dispatch:help_", "general help"),
+    "help": Object("bpfctl.cli.help.page:HELP", "help, in general or about words"),
     "batch": Object("bpfctl.cli.app.batch:BATCH", "run the commands of a file"),
     "prog": Object("bpfctl.cli.prog.verbs:TABLE", "programs"),
     "map": Object("bpfctl.cli.map.verbs:TABLE", "maps and their elements"),
@@ -82,9 +82,14 @@ def find(word: str) -> Handler | None:
 
 
 def help_(app: App, words: Words) -> None:
-    """Print the general help."""
+    """Print bpftool's general help: the answer to words that name nothing, and to none."""
     usage.show(app.out, "main")
-    app.out.hint(f"bpfctl's own objects: {', '.join(OWN_OBJECTS)}; try 'bpfctl sim help'")
+    word = words.object
+    if word:
+        from bpfctl.cli.app.near import did_you_mean
+
+        app.out.hint(did_you_mean(word, [*OBJECTS, *OWN_OBJECTS]))
+    app.out.hint("'bpfctl help' has all objects, options and examples")
 
 
 def _run(app: App, words: Words) -> int | None:

@@ -306,6 +306,14 @@ def rule(operand: str) -> Node | None:
     return parse(RULES[operand]) if operand in RULES else None
 
 
+def operands(node: Node) -> list[str]:
+    """Return the names of the operands in a grammar, each once."""
+    if isinstance(node, Operand):
+        return [node.name]
+    parts = [*getattr(node, "nodes", ()), *filter(None, [getattr(node, "node", None)])]
+    return list(dict.fromkeys(name for part in parts for name in operands(part)))
+
+
 def data(size: int | None) -> Node:
     """Return the grammar of DATA: ``[hex] BYTE...``, ``size`` bytes if that is known."""
     return Sequence((Maybe(Keyword("hex")), Bytes(size)))

@@ -56,7 +56,7 @@ def _help_command(group: click.Group, ctx: click.Context) -> click.Command:
     @click.command("help", help="Print this text.", context_settings=_SETTINGS)
     @click.argument("words", nargs=-1)
     def show_help(words: tuple[str, ...]) -> None:
-        click.echo(group.get_help(ctx))
+        group.main([*words, "--help"], prog_name=ctx.command_path, standalone_mode=False)
 
     return show_help
 
@@ -73,6 +73,10 @@ def run_own(app: App, args: list[str]) -> int:
 
     :raises click.ClickException: bad usage.
     """
+    if args[1:] == ["help"]:
+        command = root.get_command(click.Context(root), args[0])
+        if not isinstance(command, click.Group):
+            args = [args[0], "--help"]  # a file of that name is ./help
     result = root.main(args, prog_name="bpfctl", standalone_mode=False, obj=app)
     return result if isinstance(result, int) else 0
 

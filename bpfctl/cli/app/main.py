@@ -76,7 +76,7 @@ def _main(argv: list[str], out: Out) -> int:
         return _finish(out, status)
     except CommandError as exc:
         return _finish(out, report(app, exc))
-    if options.help:
+    if options.help and (not options.help_page or out.json is not None):
         usage.show(out, "main")
         return 0  # no newline after JSON here either
     try:
@@ -117,6 +117,8 @@ def _finish(out: Out, status: int) -> int:
 
 def _command(app: App, words: list[str]) -> int:
     try:
+        if app.options.help_page:
+            return _help_page(app, words)
         if app.options.version:
             from bpfctl.cli.app.version import version
 
@@ -134,6 +136,15 @@ def _command(app: App, words: list[str]) -> int:
         app.out.err("Killed\n")
         app.out.hint(exc.hint)
         return KILLED_STATUS
+
+
+def _help_page(app: App, words: list[str]) -> int:
+    from bpfctl.cli.help.page import show
+
+    try:
+        return show(app, words)
+    except CommandError as exc:
+        return report(app, exc)
 
 
 def _own_command(app: App, words: list[str]) -> int:

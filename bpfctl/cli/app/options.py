@@ -49,12 +49,17 @@ class UnknownOption(CommandError):
 
 
 class Options:
-    """What the options say. ``own`` holds the values of our own ones, as typed."""
+    """What the options say. ``own`` holds the values of our own ones, as typed.
+
+    ``help_page`` asks for a page of ours, as ``--help`` does and a lone ``-h``; ``-h`` among other
+    words is bpftool's.
+    """
 
     __slots__ = (
         "base_btf",
         "debug",
         "help",
+        "help_page",
         "mapcompat",
         "nomount",
         "own",
@@ -71,6 +76,7 @@ class Options:
         self.use_loader = False
         self.version = False
         self.help = False
+        self.help_page = False
         self.base_btf: str | None = None
         self.own: dict[str, str] = {}
 
@@ -154,6 +160,7 @@ class _Scan:
                 raise self.unknown(quoted)
             self.switch(letter)
             if self.options.help:
+                self.options.help_page = len(self.argv) == 1
                 return
         self.finish()
 
@@ -180,6 +187,7 @@ class _Scan:
             raise self.unknown(element)
         else:
             self.switch(LONG[chosen].letter)
+            self.options.help_page = chosen == "help"
 
     def set_base_btf(self, path: str) -> None:
         from bpfctl.cli.app.base_btf import check_base_btf

@@ -88,6 +88,9 @@ class Table:
         if found is None:
             words.at -= 1
             self.help(app, words)
+            from bpfctl.cli.app.near import did_you_mean
+
+            app.out.hint(did_you_mean(word, self.verbs))
             return -1
         verb, run = found
         app.write = app.write or verb.write

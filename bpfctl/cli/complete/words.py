@@ -60,6 +60,20 @@ def _new_name(state: State, taken: list[Taken]) -> Offers:
     return words(os.path.basename(path)[:_NAME_MAX])
 
 
+def _object_words(taken: list[Taken]) -> Offers:
+    """Offer an object, or the verbs of the one that was typed: what ``help`` takes."""
+    from bpfctl.cli.app.dispatch import OBJECTS, OWN_OBJECTS, target_of
+    from bpfctl.cli.app.table import Table
+
+    if not taken:
+        return [(name, found.about) for name, found in {**OBJECTS, **OWN_OBJECTS}.items()]
+    name = next((name for name in OBJECTS if name.startswith(taken[0].word)), None)
+    target = target_of(OBJECTS[name]) if name is not None and len(taken) == 1 else None
+    if not isinstance(target, Table):
+        return NOTHING
+    return [(verb.name, verb.about) for verb in target.verbs.values()]
+
+
 # Operands of one word: what they may be.
 OPERANDS: dict[str, Callable[[State, list[Taken]], Offers]] = {
     "ATTACH_TYPE": _nothing,
@@ -87,6 +101,7 @@ OPERANDS: dict[str, Callable[[State, list[Taken]], Offers]] = {
     "PROG_NAME": lambda state, taken: state.prog_names(),
     "PROG_PIN": lambda state, taken: state.pins("prog"),
     "PROG_TAG": lambda state, taken: state.prog_tags(),
+    "WORD": lambda state, taken: _object_words(taken),
     "PROG_TYPE": lambda state, taken: words(*PROG_TYPES[1:]),
 }
 # Accepted, with a warning: "offload_dev" is meant.

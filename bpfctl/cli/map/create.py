@@ -87,7 +87,10 @@ class _Attributes:
             raise CommandError("map type already specified")
         number = find_type(name)
         if number is None:
-            raise CommandError(f"unrecognized map type: {name}")
+            from bpfctl.cli.app.near import did_you_mean
+
+            known = MAP_TYPES[1 : LAST_KNOWN_TYPE + 1]
+            raise CommandError(f"unrecognized map type: {name}", hint=did_you_mean(name, known))
         self.attr.map_type = number
 
     def _number(self, word: str) -> bool:
