@@ -23,6 +23,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="measured cases (*.jsonl, *.jsonl.xz) to compare with instead of the project's own",
     )
+    parser.addoption("--corpus", metavar="DIR", help="measured programs to compare with")
+    parser.addoption("--families", metavar="GLOBS", help="only these families of a corpus")
+    parser.addoption("--kernels", metavar="NAMES", help="only these kernels of a corpus")
+    parser.addoption("--every", metavar="N", default="1", help="only every Nth line of a corpus")
+    parser.addoption("--first", metavar="N", default="5", help="disagreements to show a family")
+    parser.addoption("--engine", metavar="NAME", help="run programs with this engine")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

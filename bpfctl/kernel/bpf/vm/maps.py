@@ -48,15 +48,30 @@ class MapHandle:
 
     def address(self, key: bytes, cpu: int = 0) -> int:
         """Return where the value of ``key`` is (bpf_map_lookup_elem), 0 for NULL."""
+        if self.resident is not None and not self.map.prog_found(key):
+            return 0
+        return self.value_at(key, cpu)
+
+    def value_at(self, key: bytes, cpu: int = 0) -> int:
+        """Return where a value is, as :meth:`address`, without counting as its use."""
         map_ = self.map
         if self.resident is not None:
-            if not map_.prog_found(key):
-                return 0
             addr = self.resident.address(key)
             return addr + cpu * self._slot if addr and map_.percpu else addr
         if map_.is_map_in_map:
             return self._inner(key)
         return self._copy(key, cpu)
+
+    def keys(self) -> list[bytes]:
+        """Return the keys of all elements, in the order of a walk."""
+        found: list[bytes] = []
+        key = None
+        while True:
+            try:
+                key = self.map.next_key(key)
+            except KernelError:
+                return found
+            found.append(key)
 
     def _inner(self, key: bytes) -> int:
         cell = self.map.cells.get(key)
