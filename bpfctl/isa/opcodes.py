@@ -126,12 +126,13 @@ def _memory_fields(isa: int) -> dict[int, Fields]:
     for size in (W, H, B):
         found[BPF_LD | ABS | size] = Fields(_ZERO, _ZERO, _ZERO, _ANY)
         found[BPF_LD | IND | size] = Fields(_ZERO, _ANY, _ZERO, _ANY)
-    ordered = (LOAD_ACQ, STORE_REL) if isa >= 4 else ()
+    ordered = (LOAD_ACQ, STORE_REL) if isa >= 5 else ()
     for size in (W, DW):
         found[BPF_STX | ATOMIC | size] = Fields(_ANY, _ANY, _ANY, ATOMIC_OPS.union(ordered))
     if isa >= 4:
         for size in (W, H, B):
             found[BPF_LDX | MEMSX | size] = Fields(_ANY, _ANY, _ANY, _ZERO)
+    if ordered:
         for size in (H, B):
             found[BPF_STX | ATOMIC | size] = Fields(_ANY, _ANY, _ANY, _only(*ordered))
     return found
@@ -139,7 +140,7 @@ def _memory_fields(isa: int) -> dict[int, Fields]:
 
 @cache
 def fields(isa: int) -> dict[int, Fields]:
-    """Return what each opcode of instruction set ``isa`` may hold: 3, or 4 with what came later.
+    """Return what each opcode of instruction set ``isa`` may hold: 3; 4; 5 with ordered accesses.
 
     The second slot of ld_imm64 is not an opcode: all of it but the imm is 0.
     """
@@ -149,5 +150,4 @@ def fields(isa: int) -> dict[int, Fields]:
 @cache
 def known_opcodes(isa: int) -> frozenset[int]:
     """Return the opcodes of instruction set ``isa`` (bpf_opcode_in_insntable)."""
-    ordered = {BPF_STX | ATOMIC | size for size in (H, B)}
-    return frozenset(fields(isa)) - ordered
+    return frozenset(fields(isa))

@@ -158,6 +158,7 @@ class Progs:
     nr_attach_types: int
     load_flags: int
     isa: int
+    gotol: bool
     last_pseudo_ld: int
     net_admin_types: frozenset[str]
     alloc_errno: int

@@ -50,7 +50,7 @@ def _retype(spec: dict[str, Any], kind: str) -> None:
     steps: list[dict[str, Any]] = []
     for step in spec["steps"]:
         if step["op"] == "run" and "data_in" not in step and kind == "sched_cls":
-            step = {**step, "data_in": DATA}
+            step = {**step, "data_in": DATA, "added_data": True}
         if step["op"] == "run" and context is not None and "ctx_in" in step:
             step = {**step, "context_map": context}
         steps.append(step)

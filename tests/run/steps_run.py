@@ -25,7 +25,11 @@ def run(lab: Lab, step: dict[str, Any]) -> dict[str, Any]:
     _context(lab, step, attr)
     for name in ("repeat", "flags", "cpu", "batch_size", "duration"):
         setattr(attr, name, step.get(name, 0))
-    return answer(lab, step, attr, lab.bpf(Cmd.PROG_TEST_RUN, attr))
+    found = answer(lab, step, attr, lab.bpf(Cmd.PROG_TEST_RUN, attr))
+    if "added_data" in step:
+        for name in ("data_out", "data_size_out"):
+            found.pop(name, None)
+    return found
 
 
 def _data(lab: Lab, step: dict[str, Any], attr: ProgRunAttr) -> None:
@@ -104,8 +108,7 @@ def _run_on_map(lab: Lab, step: dict[str, Any]) -> dict[str, Any]:
     key = bytes(4)
     lab.bpf(Cmd.MAP_UPDATE_ELEM, ElemAttr(lab.map_fd(number), key, given.ljust(size, b"\0")))
     plain = {name: value for name, value in step.items() if name not in ("context_map", "ctx_in")}
-    found = run(lab, {**plain, "data_size_out": 0} if "data_in" in plain else plain)
-    found.pop("data_size_out", None)
+    found = run(lab, plain)
     value: bytes = lab.bpf(Cmd.MAP_LOOKUP_ELEM, ElemAttr(lab.map_fd(number), key))
     found["ctx_out"] = "same" if value[: len(given)] == given else value[: len(given)].hex()
     return found

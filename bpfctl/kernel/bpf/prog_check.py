@@ -172,6 +172,8 @@ def _resolve_maps(kernel: Kernel, task: Task, program: Program) -> None:
             _check_second_slot(code, index)
             opcodes[index + 1] = LD_IMM64
     unknown = set(opcodes) - known_opcodes(kernel.profile.progs.isa)
+    if kernel.profile.progs.gotol:
+        unknown.discard(JA32)
     if unknown:
         raise KernelError(E.INVAL, f"unknown opcode {min(unknown):02x}")
 

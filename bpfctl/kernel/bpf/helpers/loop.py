@@ -25,7 +25,7 @@ def for_each_map_elem(rt: Runtime, map_: MapHandle, func: int, ctx: int, flags: 
     calls = 0
     cell = rt.mem.alloc(map_.rec.key_size, "mem")
     try:
-        for key in map_.keys():
+        for key in map_.all_keys():
             value = map_.value_at(key, rt.cpu)
             if not value:
                 continue
@@ -55,7 +55,8 @@ def loop(rt: Runtime, nr_loops: int, func: int, ctx: int, flags: int) -> int:
     if flags:
         return -E.INVAL
     if nr_loops > BPF_MAX_LOOPS:
-        return -E.BIG
+        # The verifier inlines the loop, with a 32-bit move of the errno.
+        return -E.BIG & 0xFFFFFFFF
     for index in range(nr_loops):
         if rt.call(func, index, ctx):
             return index + 1

@@ -62,7 +62,7 @@ class MapHandle:
             return self._inner(key)
         return self._copy(key, cpu)
 
-    def keys(self) -> list[bytes]:
+    def all_keys(self) -> list[bytes]:
         """Return the keys of all elements, in the order of a walk."""
         found: list[bytes] = []
         key = None

@@ -79,7 +79,7 @@ class Runtime:
         "vm",
     )
 
-    def __init__(self, vm: Vm, ctx: Any, cpu: int, stack: int, frames: int) -> None:
+    def __init__(self, vm: Vm, ctx: Any, cpu: int, stack: int, stack_end: int) -> None:
         self.vm = vm
         self.kernel: Kernel = vm.kernel
         self.mem: Arena = vm.arena
@@ -88,7 +88,7 @@ class Runtime:
         self.task: Task | None = vm.kernel.ctx.task
         self.prog: int = 0
         self.stack = stack
-        self.stack_end = stack + frames * STACK_BYTES
+        self.stack_end = stack_end
         self.fp = stack + STACK_BYTES
         self.tail_calls = 0
         self.tail_unit: Unit | None = None

@@ -11,7 +11,7 @@ from bpfctl.kernel.bpf.vm.arena import Arena, Fault, Region
 from bpfctl.kernel.bpf.vm.engine import Engine, Unit
 from bpfctl.kernel.bpf.vm.maps import MapHandle
 from bpfctl.kernel.bpf.vm.program import CODE_BASE, VmProgram, imm64
-from bpfctl.kernel.bpf.vm.runtime import MAX_TURNS, STACK_BYTES, Runtime
+from bpfctl.kernel.bpf.vm.runtime import MAX_TAIL_CALLS, MAX_TURNS, STACK_BYTES, Runtime
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
@@ -158,10 +158,13 @@ class Vm:
         if level >= MAX_NESTED:
             raise KernelError(E.BUSY, "nested programs")
         if level == len(self._stacks):
-            self._stacks.append(self.arena.alloc(self.frames * STACK_BYTES, "stack"))
+            # Each tail call out of a subprogram leaves the frames below it where they are.
+            nbytes = self.frames * STACK_BYTES * (MAX_TAIL_CALLS + 1)
+            self._stacks.append(self.arena.alloc(nbytes, "stack"))
         stack = self._stacks[level]
-        self.arena.buf[stack.start : stack.end] = bytes(stack.size)
-        rt = Runtime(self, ctx, cpu, stack.start, self.frames)
+        usual = self.frames * STACK_BYTES
+        self.arena.buf[stack.start : stack.start + usual] = bytes(usual)
+        rt = Runtime(self, ctx, cpu, stack.start, stack.end)
         self.running.append(rt)
         return rt
 
