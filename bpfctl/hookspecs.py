@@ -10,13 +10,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pluggy
-
 if TYPE_CHECKING:
+    import pluggy
+
     from bpfctl.kernel.bpf.map import MapType
 
-hookspec = pluggy.HookspecMarker("bpfctl")
-hookimpl = pluggy.HookimplMarker("bpfctl")
+    hookspec = pluggy.HookspecMarker("bpfctl")
+    hookimpl = pluggy.HookimplMarker("bpfctl")
+else:
+
+    def _marker(attribute):
+        """Make a decorator that marks a function as pluggy's own do, and as pluggy finds it.
+
+        Built-in map types are marked, too, and a command that uses them needs no pluggy.
+        """
+
+        def decorate(function=None, **options):
+            def mark(function):
+                setattr(function, attribute, options)
+                return function
+
+            return mark if function is None else mark(function)
+
+        return decorate
+
+    hookimpl = _marker("bpfctl_impl")
+    hookspec = _marker("bpfctl_spec")
 
 
 @hookspec

@@ -6,7 +6,7 @@ Built-in types resolve through a table; entry points are read only for other nam
 from __future__ import annotations
 
 import sys
-import zlib
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
 from itertools import chain
@@ -80,7 +80,11 @@ def manager() -> PluginManager:
 def type_number(name: str) -> int:
     """Return the map type number of ``name``: the kernel's, or one derived from the name."""
     known = MAP_TYPE_NUMBER.get(name)
-    return known if known is not None else _THIRD_PARTY | zlib.crc32(name.encode()) >> 2
+    if known is not None:
+        return known
+    import zlib
+
+    return _THIRD_PARTY | zlib.crc32(name.encode()) >> 2
 
 
 def entry_points(group: str) -> list[EntryPoint]:
@@ -136,22 +140,35 @@ def map_type(name: str) -> type[MapType] | None:
     :raises PluginError: the plugin that should offer it is broken.
     """
     module = BUILTIN.get(name)
-    if module is None:
-        entry = next((ep for ep in entry_points(MAP_TYPES_GROUP) if ep.name == name), None)
-        if entry is None:
-            return None
-        module = entry.value.partition(":")[0]
+    if module is not None:
+        # Its only hook, called as pluggy would, without the time that pluggy takes to import.
+        return _checked(module, _load(name, module).map_types).get(name)
+    entry = next((ep for ep in entry_points(MAP_TYPES_GROUP) if ep.name == name), None)
+    if entry is None:
+        return None
+    module = entry.value.partition(":")[0]
     register(_load(name, module), module)
-    return _offered(module).get(name)
+    return _checked(module, lambda: _offered(module)).get(name)
 
 
-def _offered(module: str) -> dict[str, type[MapType]]:
-    from bpfctl.kernel.bpf.map import MapType
-
+def _offered(module: str) -> list[type[MapType]]:
+    """Call the hook of one module."""
     pm = manager()
     others = [p for plugin, p in pm.list_name_plugin() if plugin != module and p is not None]
+    return list(chain.from_iterable(pm.subset_hook_caller("map_types", others)()))
+
+
+def _checked(
+    module: str, map_types: Callable[[], Iterable[type[MapType]]]
+) -> dict[str, type[MapType]]:
+    """Return by name the classes that a module offers.
+
+    :raises PluginError: it fails, or one is no map type.
+    """
+    from bpfctl.kernel.bpf.map import MapType
+
     try:
-        classes = list(chain.from_iterable(pm.subset_hook_caller("map_types", others)()))
+        classes = list(map_types())
     except Exception as exc:
         raise PluginError(f"plugin {module}: map_types failed: {exc}") from exc
     for cls in classes:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bpfctl import plugins
 from bpfctl.errors import E, KernelError, TaskKilled
-from bpfctl.kernel.bpf.elem import map_lookup_each
 from bpfctl.kernel.bpf.idr import Btfs, Maps
 from bpfctl.kernel.bpf.inode import BpfFs
 from bpfctl.kernel.bpf.kinds import KINDS
@@ -111,6 +110,8 @@ class Kernel(Machine):
 
         :raises KernelError: EPERM, EBADF, EFAULT and the like, before the first lookup.
         """
+        from bpfctl.kernel.bpf.elem import map_lookup_each
+
         task = self.task(pid)
         with self.ctx.running(task):
             if not from_prog and self.profile.checks.unprivileged == "dispatch":

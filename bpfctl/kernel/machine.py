@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel import profile as profiles
@@ -30,16 +30,18 @@ INIT_PID = 1
 FIRST_TRANSIENT_PID = 1 << 22  # above what kernel.pid_max allows, so never kept
 
 
-class Holder(Protocol):
-    """Objects of one kind as descriptors and pins hold them."""
+if TYPE_CHECKING:
 
-    def inc(self, obj_id: int) -> None:
-        """Take a descriptor's or pin's reference."""
-        ...
+    class Holder(Protocol):
+        """Objects of one kind as descriptors and pins hold them."""
 
-    def put(self, obj_id: int) -> None:
-        """Drop one; the last may free the object."""
-        ...
+        def inc(self, obj_id: int) -> None:
+            """Take a descriptor's or pin's reference."""
+            ...
+
+        def put(self, obj_id: int) -> None:
+            """Drop one; the last may free the object."""
+            ...
 
 
 class Machine:

@@ -12,7 +12,7 @@ one is closed. When its life ends it leaves the maps that it is in: an object's
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.context import Context
@@ -158,20 +158,22 @@ def _attributes_hint(kind: str) -> str:
     return f"attributes of a {kind}: {', '.join(said)}" if said else f"a {kind} has no attributes"
 
 
-class Host(Protocol):
-    """What these objects need of the machine that they are part of."""
+if TYPE_CHECKING:
 
-    storage: Storage
-    profile: Profile
-    memcg: MemcgTree
-    files: FileTable
-    ctx: Context
+    class Host(Protocol):
+        """What these objects need of the machine that they are part of."""
 
-    def task(self, pid: int) -> Task: ...
+        storage: Storage
+        profile: Profile
+        memcg: MemcgTree
+        files: FileTable
+        ctx: Context
 
-    def spawn(self, comm: str) -> Task: ...
+        def task(self, pid: int) -> Task: ...
 
-    def exit_task(self, pid: int) -> None: ...
+        def spawn(self, comm: str) -> Task: ...
+
+        def exit_task(self, pid: int) -> None: ...
 
 
 class SimObjects:

@@ -7,10 +7,10 @@ command's attributes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.bpf import batch, btf, elem, map_create, prog
 from bpfctl.kernel.bpf.kinds import BtfKind, MapKind, ObjectKind, ProgKind
 from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
 from bpfctl.kernel.records import File, Task
@@ -102,29 +102,43 @@ def get_info_by_fd(kernel: Kernel, task: Task, attr: FdAttr) -> Any:
     return _kind_of(kernel, file).info(file.obj_id)
 
 
-COMMANDS: dict[Cmd, Callable[[Any, Task, Any], Any]] = {
-    Cmd.MAP_CREATE: map_create.map_create,
-    Cmd.MAP_LOOKUP_ELEM: elem.map_lookup_elem,
-    Cmd.MAP_UPDATE_ELEM: elem.map_update_elem,
-    Cmd.MAP_DELETE_ELEM: elem.map_delete_elem,
-    Cmd.MAP_GET_NEXT_KEY: elem.map_get_next_key,
-    Cmd.MAP_LOOKUP_AND_DELETE_ELEM: elem.map_lookup_and_delete_elem,
-    Cmd.MAP_FREEZE: elem.map_freeze,
-    Cmd.MAP_LOOKUP_BATCH: batch.map_lookup_batch,
-    Cmd.MAP_LOOKUP_AND_DELETE_BATCH: batch.map_lookup_and_delete_batch,
-    Cmd.MAP_UPDATE_BATCH: batch.map_update_batch,
-    Cmd.MAP_DELETE_BATCH: batch.map_delete_batch,
-    Cmd.OBJ_PIN: obj_pin,
-    Cmd.OBJ_GET: obj_get,
-    Cmd.OBJ_GET_INFO_BY_FD: get_info_by_fd,
-    Cmd.MAP_GET_FD_BY_ID: _get_fd_by_id(MapKind),
-    Cmd.PROG_GET_FD_BY_ID: _get_fd_by_id(ProgKind),
-    Cmd.BTF_GET_FD_BY_ID: _get_fd_by_id(BtfKind),
-    Cmd.MAP_GET_NEXT_ID: _get_next_id(MapKind),
-    Cmd.PROG_GET_NEXT_ID: _get_next_id(ProgKind),
-    Cmd.BTF_GET_NEXT_ID: _get_next_id(BtfKind),
-    Cmd.PROG_LOAD: prog.prog_load,
-    Cmd.PROG_BIND_MAP: prog.prog_bind_map,
-    Cmd.PROG_TEST_RUN: prog.prog_test_run,
-    Cmd.BTF_LOAD: btf.btf_load,
+# The others are in modules of their own, imported with the first call.
+_ELSEWHERE = {
+    Cmd.MAP_CREATE: "map_create:map_create",
+    Cmd.MAP_LOOKUP_ELEM: "elem:map_lookup_elem",
+    Cmd.MAP_UPDATE_ELEM: "elem:map_update_elem",
+    Cmd.MAP_DELETE_ELEM: "elem:map_delete_elem",
+    Cmd.MAP_GET_NEXT_KEY: "elem:map_get_next_key",
+    Cmd.MAP_LOOKUP_AND_DELETE_ELEM: "elem:map_lookup_and_delete_elem",
+    Cmd.MAP_FREEZE: "elem:map_freeze",
+    Cmd.MAP_LOOKUP_BATCH: "batch:map_lookup_batch",
+    Cmd.MAP_LOOKUP_AND_DELETE_BATCH: "batch:map_lookup_and_delete_batch",
+    Cmd.MAP_UPDATE_BATCH: "batch:map_update_batch",
+    Cmd.MAP_DELETE_BATCH: "batch:map_delete_batch",
+    Cmd.PROG_LOAD: "prog:prog_load",
+    Cmd.PROG_BIND_MAP: "prog:prog_bind_map",
+    Cmd.PROG_TEST_RUN: "prog:prog_test_run",
+    Cmd.BTF_LOAD: "btf:btf_load",
 }
+
+
+class _Commands(dict[Cmd, Callable[[Any, Task, Any], Any]]):
+    def __missing__(self, cmd: Cmd) -> Callable[[Any, Task, Any], Any]:
+        module, _, function = _ELSEWHERE[cmd].partition(":")
+        self[cmd] = found = getattr(import_module(f"{__package__}.{module}"), function)
+        return found  # type: ignore[no-any-return]
+
+
+COMMANDS = _Commands(
+    {
+        Cmd.OBJ_PIN: obj_pin,
+        Cmd.OBJ_GET: obj_get,
+        Cmd.OBJ_GET_INFO_BY_FD: get_info_by_fd,
+        Cmd.MAP_GET_FD_BY_ID: _get_fd_by_id(MapKind),
+        Cmd.PROG_GET_FD_BY_ID: _get_fd_by_id(ProgKind),
+        Cmd.BTF_GET_FD_BY_ID: _get_fd_by_id(BtfKind),
+        Cmd.MAP_GET_NEXT_ID: _get_next_id(MapKind),
+        Cmd.PROG_GET_NEXT_ID: _get_next_id(ProgKind),
+        Cmd.BTF_GET_NEXT_ID: _get_next_id(BtfKind),
+    }
+)
