@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pluggy import PluginManager
 
+    from bpfctl.kernel.bpf.facts import MapFacts
     from bpfctl.kernel.bpf.map import MapType
 
 MAP_TYPES_GROUP = "bpfctl.map_types"
@@ -149,6 +150,28 @@ def map_type(name: str) -> type[MapType] | None:
     module = entry.value.partition(":")[0]
     register(_load(name, module), module)
     return _checked(module, lambda: _offered(module)).get(name)
+
+
+def type_class(number: int) -> type[MapType] | None:
+    """Return the class of a map type number, None when nothing offers it.
+
+    :raises PluginError: the plugin that should offer it is broken.
+    """
+    name = type_name(number)
+    return map_type(name) if name else None
+
+
+def facts_of(number: int) -> type[MapFacts]:
+    """Return what is true of a map type; of one that nothing offers, what is true of most.
+
+    :raises PluginError: the plugin that should offer it is broken.
+    """
+    found = type_class(number)
+    if found is not None:
+        return found
+    from bpfctl.kernel.bpf.facts import MapFacts
+
+    return MapFacts
 
 
 def _offered(module: str) -> list[type[MapType]]:

@@ -67,9 +67,8 @@ class Lab:
 
     @property
     def offered(self) -> bool:
-        """Tell whether this kernel has the type; third-party types are on every kernel."""
-        name = self.cls.name
-        return name not in plugins.BUILTIN or name in self.kernel.profile.map_types
+        """Tell whether this kernel has the type."""
+        return self.cls.offered(self.kernel.profile)
 
     def attr(self, **changed: Any) -> MapCreateAttr:
         """Return the attributes of the type's example, some of them ``changed``."""

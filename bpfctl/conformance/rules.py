@@ -8,7 +8,6 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bpfctl import plugins
 from bpfctl.conformance.lab import BOX, Lab, attempt, demand
 from bpfctl.errors import E, KernelError, TaskKilled, errno_name
 from bpfctl.kernel.bpf.map import MapType
@@ -302,7 +301,7 @@ def memory_max(cls: type[MapType]) -> None:
 def memlock(cls: type[MapType]) -> None:
     """In the rlimit era the smallest RLIMIT_MEMLOCK that works is what ``memlock`` shows."""
     for lab in labs(cls):
-        if not lab.kernel.profile.precharges(cls.family) and cls.name in plugins.BUILTIN:
+        if not lab.kernel.profile.precharges(cls.family):
             continue
         if lab.kernel.profile.accounting.memlock != "charged":
             continue

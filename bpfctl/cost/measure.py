@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bpfctl import plugins
 from bpfctl.cost.boot import Actor, Live, Standing, World
 from bpfctl.cost.choices import EMPTY, FULL, NOW, Limit, Machine, fill_passes
 from bpfctl.cost.plan import MapItem, Plan, ProgItem, Source
 from bpfctl.errors import KernelError, errno_name
 from bpfctl.libbpf.mapspec import STRUCT_OPS
-from bpfctl.uapi import MAP_TYPE_NUMBER
 
 OOM_KILL = "OOM kill"
 _WITHOUT_ELEMENTS = frozenset(("ringbuf", "user_ringbuf"))
@@ -176,7 +176,8 @@ def refusal_of(machine: Machine, cost: ItemCost, exc: KernelError) -> Refusal:
     profile = machine.profile
     if isinstance(cost.item, MapItem):
         name = cost.item.type_name
-        if name in MAP_TYPE_NUMBER and name not in profile.map_types:
+        cls = plugins.type_class(cost.item.spec.type)
+        if cls is None or not cls.offered(profile):
             reason = f"kernel {machine.release} has no map type {name}"
         elif cost.item.spec.type == STRUCT_OPS:
             known = ", ".join(ops.name for ops in profile.struct_ops.types)

@@ -28,7 +28,7 @@ from bpfctl.kernel.records import (
 )
 from bpfctl.store.check_objects import check_objects
 from bpfctl.store.check_rows import check_rows
-from bpfctl.store.holders import held_by_elements
+from bpfctl.store.holders import held_by_maps
 from bpfctl.store.schema import Table
 from bpfctl.store.sqlite import SqlStorage
 
@@ -287,7 +287,7 @@ def _check_references(view: _View) -> Iterator[str]:
                 f"map {found.id}: counts {found.mappings} writable mappings, "
                 f"there are {writers[found.id]}"
             )
-    holders.update(held_by_elements(view.conn))
+    holders.update(held_by_maps(view.conn))
     yield from _compare_counts(view, users, holders)
 
 

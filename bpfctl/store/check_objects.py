@@ -7,21 +7,7 @@ from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 
 from bpfctl.kernel.records import SimObject
-from bpfctl.uapi import MAP_TYPE_NUMBER
-
-# Map type -> (column, what its first 8 bytes are: an object, or a cgroup by its memcg).
-_REFERENCES = {
-    **dict.fromkeys(
-        ("sk_storage", "inode_storage", "task_storage", "cgrp_storage"), ("key", "object")
-    ),
-    **dict.fromkeys(("cgroup_storage", "percpu_cgroup_storage"), ("key", "cgroup")),
-    **dict.fromkeys(("sockmap", "sockhash", "xskmap", "reuseport_sockarray"), ("value", "object")),
-}
-
-_ELEMENTS = """
-SELECT map.id, map.type, elem.key, elem.value FROM map JOIN elem ON elem."map" = map.id
-WHERE map.type IN ({})
-"""
+from bpfctl.store.holders import stored_maps, stored_rows
 
 
 def check_objects(conn: sqlite3.Connection, objects: Iterable[SimObject]) -> Iterator[str]:
@@ -46,9 +32,6 @@ def check_objects(conn: sqlite3.Connection, objects: Iterable[SimObject]) -> Ite
 
 
 def _references(conn: sqlite3.Connection) -> Iterator[tuple[int, str, int]]:
-    by_number = {MAP_TYPE_NUMBER[name]: where for name, where in _REFERENCES.items()}
-    numbers = ", ".join(str(number) for number in by_number)
-    for map_id, number, key, value in conn.execute(_ELEMENTS.format(numbers)):
-        column, what = by_number[number]
-        content = key if column == "key" else value
-        yield map_id, what, int.from_bytes(content[:8], "little")
+    for cls, rec in stored_maps(conn):
+        for what, number in cls.refers(rec, stored_rows(conn, rec.id)):
+            yield rec.id, what, number

@@ -87,15 +87,15 @@ def _check_counters(storage: SqlStorage) -> Iterator[str]:
 
 def _check_maps(conn: sqlite3.Connection) -> Iterator[str]:
     table = Table(MapRecord)
-    known: dict[int, bool] = {}
+    offered: dict[int, bool] = {}
     for row in conn.execute(table.all_sql):
         rec: MapRecord = table.record(row)
         for name in _U32:
             if getattr(rec, name) > U32_MAX:
                 yield f"map {rec.id}: {name} is {getattr(rec, name)}"
-        if rec.type not in known:
-            known[rec.type] = plugins.type_name(rec.type) is not None
-        if not known[rec.type]:
+        if rec.type not in offered:
+            offered[rec.type] = plugins.type_class(rec.type) is not None
+        if not offered[rec.type]:
             yield f"map {rec.id}: nothing offers its type {rec.type}"
 
 

@@ -1,49 +1,38 @@
-"""Which map elements keep other objects alive."""
+"""What maps keep alive and what they refer to, told by their types from what is stored."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
 
-from bpfctl.store.schema import json_dict
-from bpfctl.uapi import MAP_TYPE_NUMBER
+from bpfctl import plugins
+from bpfctl.kernel.records import MapRecord
+from bpfctl.store.schema import Table
 
-# Map type: what its elements hold, and where in the stored value the 4-byte id stands.
-_HELD: dict[str, tuple[str, int]] = {
-    "array_of_maps": ("map", 0),
-    "hash_of_maps": ("map", 0),
-    "prog_array": ("prog", 0),
-    "devmap": ("prog", 4),
-    "devmap_hash": ("prog", 4),
-    "cpumap": ("prog", 4),
-}
+if TYPE_CHECKING:
+    from bpfctl.kernel.bpf.facts import Ref, Row
+    from bpfctl.kernel.bpf.map import MapType
 
-# What a registered struct_ops map holds: its programs, and itself.
-_STRUCT_OPS_PRIV = "SELECT id, priv FROM map WHERE type = ?"
-_INUSE = 1
-
-_VALUES = """
-SELECT map.type, elem.value FROM map JOIN elem ON elem."map" = map.id WHERE map.type IN ({})
-"""
+_ROWS = 'SELECT "key", value, pos, aux FROM elem WHERE "map" = ? ORDER BY pos'
 
 
-def held_by_elements(conn: sqlite3.Connection) -> Iterator[tuple[str, int]]:
-    """Yield (kind, id) of the object behind every element that holds one."""
-    by_number = {MAP_TYPE_NUMBER[name]: held for name, held in _HELD.items()}
-    numbers = ", ".join(str(number) for number in by_number)
-    for number, value in conn.execute(_VALUES.format(numbers)):
-        kind, at = by_number[number]
-        obj_id = int.from_bytes(value[at : at + 4], "little")
-        if obj_id:
-            yield kind, obj_id
-    yield from _held_by_struct_ops(conn)
+def stored_maps(conn: sqlite3.Connection) -> Iterator[tuple[type[MapType], MapRecord]]:
+    """Yield every map whose type is installed."""
+    table = Table(MapRecord)
+    for row in conn.execute(table.all_sql):
+        rec: MapRecord = table.record(row)
+        cls = plugins.type_class(rec.type)
+        if cls is not None:
+            yield cls, rec
 
 
-def _held_by_struct_ops(conn: sqlite3.Connection) -> Iterator[tuple[str, int]]:
-    for map_id, text in conn.execute(_STRUCT_OPS_PRIV, (MAP_TYPE_NUMBER["struct_ops"],)):
-        priv = json_dict(text)
-        progs = priv.get("progs", ())
-        if isinstance(progs, list):
-            yield from (("prog", prog_id) for prog_id in progs if isinstance(prog_id, int))
-        if priv.get("state") == _INUSE:
-            yield "map", map_id
+def stored_rows(conn: sqlite3.Connection, map_id: int) -> Iterator[Row]:
+    """Yield the elements of a map; nothing is read before the first is asked for."""
+    yield from cast("Iterator[Row]", conn.execute(_ROWS, (map_id,)))
+
+
+def held_by_maps(conn: sqlite3.Connection) -> Iterator[Ref]:
+    """Yield (kind, id) of the object behind every reference that a map has."""
+    for cls, rec in stored_maps(conn):
+        yield from cls.holds(rec, stored_rows(conn, rec.id))

@@ -122,6 +122,5 @@ def _pairs(storage: SqlStorage, sql: str) -> list[tuple[int, tuple[int, int]]]:
 
 
 def _family(number: int) -> str:
-    name = plugins.type_name(number)
-    cls = plugins.map_type(name) if name else None
+    cls = plugins.type_class(number)
     return cls.family if cls is not None else ""

@@ -11,6 +11,7 @@ from typing import Any
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
 from bpfctl.kernel.bpf.example import Example
+from bpfctl.kernel.bpf.facts import NONE
 from bpfctl.kernel.bpf.map import MapType, round_up
 from bpfctl.kernel.mm.gfp import GFP_KERNEL
 from bpfctl.kernel.records import Task
@@ -36,6 +37,8 @@ class Arena(MapType):
     mmapable = True
     faults = True
     btf_allowed = True
+    values = NONE
+    map_extra = "address of the mapping in user space"
     example = Example(key_size=0, value_size=0, map_flags=BPF_F_MMAPABLE, writable=False)
 
     # --- creation --------------------------------------------------------
@@ -71,6 +74,9 @@ class Arena(MapType):
 
     def check_btf(self, key_type: Any, value_type: Any) -> None:
         """Take any types; those of a real map have sizes, which this one has not."""
+
+    def direct_value_size(self) -> int:
+        return self.rec.max_entries * self.kernel.config.page_size
 
     # --- system calls ----------------------------------------------------
 

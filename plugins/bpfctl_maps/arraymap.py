@@ -5,11 +5,12 @@ An element that was never written has no row: it reads as zeros.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
 from bpfctl.kernel.bpf.example import Example
+from bpfctl.kernel.bpf.facts import CGROUP, MAP, PERCPU, PERF_EVENT, PROG
 from bpfctl.kernel.bpf.map import (
     BPF_F_ACCESS_MASK,
     NUMA_NO_NODE,
@@ -121,6 +122,7 @@ class ValueArray(ArrayBase):
     """Arrays whose elements are bytes."""
 
     btf_allowed = True
+    batch_is_walk = True
     resident = "table"
 
     def zeros(self) -> bytes:
@@ -205,6 +207,11 @@ class Array(ValueArray):
         if offset + length > self.page_align(self.rec.max_entries * self.elem_size):
             raise KernelError(E.INVAL, "beyond the data")
 
+    def direct_value_size(self) -> int:
+        if self.rec.max_entries != 1:
+            raise KernelError(E.NOTSUPP, "an array of more than one entry")
+        return self.rec.value_size
+
     def mapped_read(self, offset: int, size: int) -> bytes:
         """Return bytes of the elements; padding behind values and the last one reads as zeros."""
         first = offset // self.elem_size
@@ -245,7 +252,7 @@ class PercpuArray(ValueArray):
     """BPF_MAP_TYPE_PERCPU_ARRAY."""
 
     name = "percpu_array"
-    percpu = True
+    values = PERCPU
     special_fields = frozenset({"kptr"})
 
     def memlock_cost(self, bypass_spec_v1: bool) -> int:
@@ -274,10 +281,7 @@ class PercpuArray(ValueArray):
 class FdArray(ArrayBase):
     """Arrays of objects: descriptors go in, rows keep ids (struct fd_array)."""
 
-    fd_values = True
     example = Example(value_size=4)
-    referenced: ClassVar[str]
-    """Kind of object that elements refer to."""
 
     def alloc_check(self, attr: MapCreateAttr, task: Task) -> None:
         if attr.value_size != 4:
@@ -292,8 +296,8 @@ class FdArray(ArrayBase):
         :raises KernelError: EBADF, also for another kind of file; EINVAL for what is no program.
         """
         file = self.kernel.files.get(self.kernel.ctx.in_task.pid, fd)
-        if file.obj_kind != self.referenced:
-            raise KernelError(E.INVAL if self.referenced == "prog" else E.BADF, file.obj_kind)
+        if file.obj_kind != self.values:
+            raise KernelError(E.INVAL if self.values == PROG else E.BADF, file.obj_kind)
         return file.obj_id
 
     def drop(self, obj_id: int) -> None:
@@ -351,7 +355,8 @@ class ProgArray(FdArray):
     """BPF_MAP_TYPE_PROG_ARRAY: jump table of tail calls."""
 
     name = "prog_array"
-    referenced = "prog"
+    values = PROG
+    tail_calls = True
     example = Example(value_size=4, elements=examples.programs)
     inner_allowed = False
     btf_allowed = True
@@ -385,7 +390,7 @@ class PerfEventArray(FdArray):
     """BPF_MAP_TYPE_PERF_EVENT_ARRAY."""
 
     name = "perf_event_array"
-    referenced = "perf_event"
+    values = PERF_EVENT
     example = Example(value_size=4, elements=examples.opened("perf_event"))
 
 
@@ -393,7 +398,7 @@ class CgroupArray(FdArray):
     """BPF_MAP_TYPE_CGROUP_ARRAY."""
 
     name = "cgroup_array"
-    referenced = "cgroup"
+    values = CGROUP
     example = Example(value_size=4, elements=examples.opened("cgroup"))
 
 
@@ -401,8 +406,8 @@ class ArrayOfMaps(FdArray):
     """BPF_MAP_TYPE_ARRAY_OF_MAPS."""
 
     name = "array_of_maps"
-    referenced = "map"
-    is_map_in_map = True
+    values = MAP
+    batch_is_walk = True
     example = Example(
         value_size=4, elements=examples.inner_maps, prepare=examples.inner_template
     )

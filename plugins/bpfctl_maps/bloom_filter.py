@@ -33,6 +33,7 @@ class BloomFilter(MapType):
     family = "bloom_filter"
     capability = "bpf"
     btf_allowed = True
+    map_extra = "number of hash functions"
     example = Example(key_size=0)
 
     def alloc_check(self, attr: MapCreateAttr, task: Task) -> None:

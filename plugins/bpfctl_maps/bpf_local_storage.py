@@ -9,17 +9,19 @@ elements it is there, which map allocated it (0: the owner's own memory now) and
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.bpf.example import Example
+from bpfctl.kernel.bpf.facts import Ref, Row
 from bpfctl.kernel.bpf.map import MapType, roundup_pow_of_two
 from bpfctl.kernel.bpf.memalloc import MemCache
 from bpfctl.kernel.mm.alloc import Mem
 from bpfctl.kernel.mm.gfp import GFP_USER
 from bpfctl.kernel.objects import is_dead
-from bpfctl.kernel.records import SimObject, Task
+from bpfctl.kernel.records import MapRecord, SimObject, Task
 from bpfctl.kernel.storage import Cell
 from bpfctl.uapi import (
     BPF_EXIST,
@@ -45,6 +47,11 @@ class LocalStorage(MapType):
     btf_allowed = True
     special_fields = frozenset({"spin_lock", "kptr"})
     kind: ClassVar[str]
+
+    @classmethod
+    def refers(cls, rec: MapRecord, rows: Iterable[Row]) -> Iterator[Ref]:
+        for key, _, _, _ in rows:
+            yield "object", int.from_bytes(key[:8], "little")
 
     @staticmethod
     def example_of(kind: str) -> Example:

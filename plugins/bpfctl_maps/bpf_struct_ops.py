@@ -7,14 +7,16 @@ written, ids when read. Its row exists while it is registered; ``priv["state"]``
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
 from bpfctl.kernel.bpf.example import Example
+from bpfctl.kernel.bpf.facts import Ref, Row
 from bpfctl.kernel.bpf.map import MapType, round_up
 from bpfctl.kernel.profile import Member, StructOpsType
-from bpfctl.kernel.records import ProgRecord, Task
+from bpfctl.kernel.records import MapRecord, ProgRecord, Task
 from bpfctl.uapi import (
     BPF_F_LINK,
     BPF_F_VTYPE_BTF_OBJ_FD,
@@ -66,6 +68,7 @@ class StructOps(MapType):
     capability = "bpf"
     inner_allowed = False
     can_freeze = False
+    vmlinux_value = True
 
     # --- creation --------------------------------------------------------
 
@@ -131,6 +134,15 @@ class StructOps(MapType):
     def mem_usage(self) -> int:
         usage = self._map_size + self._value_size + sum(self._tables())
         return usage + self.kernel.config.page_size
+
+    @classmethod
+    def holds(cls, rec: MapRecord, rows: Iterable[Row]) -> Iterator[Ref]:
+        """Yield the programs of a registered map, and the map itself."""
+        progs = rec.priv.get("progs", ())
+        if isinstance(progs, list):
+            yield from (("prog", prog_id) for prog_id in progs if isinstance(prog_id, int))
+        if rec.priv.get("state") == INUSE:
+            yield "map", rec.id
 
     # --- the element -----------------------------------------------------
 

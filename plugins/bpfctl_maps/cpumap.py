@@ -6,15 +6,18 @@ pays for the entry.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
+from bpfctl.kernel.bpf.facts import Ref, Row
 from bpfctl.kernel.bpf.map import MapType
 from bpfctl.kernel.mm.gfp import GFP_KERNEL
-from bpfctl.kernel.records import Task
+from bpfctl.kernel.records import MapRecord, Task
 from bpfctl.uapi import BPF_F_NUMA_NODE, BPF_NOEXIST, MapCreateAttr
 from bpfctl_maps.arraymap import index_of
 from bpfctl_maps.indexed import IndexedMap
-from bpfctl_maps.xdp_prog import XdpValue, XdpValues
+from bpfctl_maps.xdp_prog import XdpValue, XdpValues, programs_of
 
 BPF_XDP_CPUMAP = 35
 MAX_QUEUE = 16384
@@ -28,6 +31,10 @@ class CpuMap(IndexedMap):
     name = "cpumap"
     family = "cpumap"
     capability = "bpf"
+
+    @classmethod
+    def holds(cls, rec: MapRecord, rows: Iterable[Row]) -> Iterator[Ref]:
+        return programs_of(rows)
 
     def attr_check(self, attr: MapCreateAttr, task: Task) -> None:
         sizes = attr.max_entries and attr.key_size == 4 and attr.value_size in (4, 8)
@@ -48,12 +55,12 @@ class CpuMap(IndexedMap):
 
     def free(self) -> None:
         for _, stored, _, _ in self.cells.rows():
-            self.values.drop(stored)
+            self.xdp_values.drop(stored)
 
     # --- entries ---------------------------------------------------------
 
     @property
-    def values(self) -> XdpValues:
+    def xdp_values(self) -> XdpValues:
         """Values of this map: queue size and program."""
         return XdpValues(self, BPF_XDP_CPUMAP)
 
@@ -84,7 +91,7 @@ class CpuMap(IndexedMap):
             self.cells.delete(key)
             self.rec.nr_elems -= 1
             self._free_entry(old[2])
-            self.values.drop(old[0])
+            self.xdp_values.drop(old[0])
 
     def lookup(self, key: bytes, value: bytes | None = None) -> bytes:
         return self.row(key)[0][: self.rec.value_size]
@@ -108,7 +115,7 @@ class CpuMap(IndexedMap):
         payer = self._alloc_entries()
         try:
             # Whatever is wrong with the program, the entry could not be made: ENOMEM.
-            stored = self.values.take(wanted, E.NOMEM)
+            stored = self.xdp_values.take(wanted, E.NOMEM)
         except BaseException:
             self._free_entry(payer)
             raise

@@ -6,10 +6,13 @@ that pays for the entry.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
+from bpfctl.kernel.bpf.facts import Ref, Row
 from bpfctl.kernel.bpf.map import MapType, roundup_pow_of_two
-from bpfctl.kernel.records import SimObject, Task
+from bpfctl.kernel.records import MapRecord, SimObject, Task
 from bpfctl.kernel.storage import Pos
 from bpfctl.uapi import (
     BPF_F_NUMA_NODE,
@@ -23,7 +26,7 @@ from bpfctl.uapi import (
 from bpfctl_maps.arraymap import index_of
 from bpfctl_maps.buckets import Buckets
 from bpfctl_maps.indexed import IndexedMap
-from bpfctl_maps.xdp_prog import XdpValue, XdpValues
+from bpfctl_maps.xdp_prog import XdpValue, XdpValues, programs_of
 
 BPF_XDP_DEVMAP = 33
 CREATE_FLAGS = BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY
@@ -42,6 +45,10 @@ class Dtab(IndexedMap):
     family = "devmap"
     capability = "net_admin"
     charge_errno = E.INVAL
+
+    @classmethod
+    def holds(cls, rec: MapRecord, rows: Iterable[Row]) -> Iterator[Ref]:
+        return programs_of(rows)
 
     # --- creation --------------------------------------------------------
 
@@ -92,12 +99,12 @@ class Dtab(IndexedMap):
 
     def free(self) -> None:
         for _, stored, _, _ in self.cells.rows():
-            self.values.drop(stored)
+            self.xdp_values.drop(stored)
 
     # --- entries ---------------------------------------------------------
 
     @property
-    def values(self) -> XdpValues:
+    def xdp_values(self) -> XdpValues:
         """Values of this map: interface index and program."""
         return XdpValues(self, BPF_XDP_DEVMAP)
 
@@ -111,14 +118,14 @@ class Dtab(IndexedMap):
         try:
             if self.kernel.objects.netdev(value.word) is None:
                 raise KernelError(E.INVAL, f"ifindex {value.word}")
-            return self.values.take(value, E.INVAL), payer
+            return self.xdp_values.take(value, E.INVAL), payer
         except BaseException:
             mem.free(ENTRY, 1, payer)
             raise
 
     def _free_entry(self, stored: bytes, payer: int) -> None:
         self.mem.free(ENTRY, 1, payer)
-        self.values.drop(stored)
+        self.xdp_values.drop(stored)
 
     def _remove(self, key: bytes) -> None:
         """Empty a used slot."""

@@ -11,6 +11,7 @@ from typing import Any
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
 from bpfctl.kernel.bpf.example import Example
+from bpfctl.kernel.bpf.facts import MAP, PERCPU
 from bpfctl.kernel.bpf.map import (
     BPF_F_ACCESS_MASK,
     NUMA_NO_NODE,
@@ -59,6 +60,7 @@ class Htab(MapType):
 
     name = "hash"
     family = "hashtab"
+    batch_is_walk = True
     btf_allowed = True
     special_fields = frozenset({"spin_lock", "timer", "kptr", "list", "rbtree"})
     resident = "cells"
@@ -335,7 +337,7 @@ class PercpuHtab(Htab):
     """BPF_MAP_TYPE_PERCPU_HASH."""
 
     name = "percpu_hash"
-    percpu = True
+    values = PERCPU
     special_fields = frozenset({"kptr"})
 
 
@@ -419,7 +421,7 @@ class LruPercpuHtab(LruHtab):
     """BPF_MAP_TYPE_LRU_PERCPU_HASH."""
 
     name = "lru_percpu_hash"
-    percpu = True
+    values = PERCPU
     special_fields = frozenset({"kptr"})
 
     def update(self, key: bytes, value: bytes, flags: int) -> None:
@@ -449,9 +451,8 @@ class HtabOfMaps(Htab):
     name = "hash_of_maps"
     btf_allowed = False
     special_fields = frozenset()
-    fd_values = True
+    values = MAP
     resident = ""
-    is_map_in_map = True
     example = Example(
         value_size=4, elements=examples.inner_maps, prepare=examples.inner_template
     )

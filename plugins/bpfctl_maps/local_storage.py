@@ -7,14 +7,16 @@ the objcg that pays for the value.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
 from bpfctl.kernel.bpf.example import Example
+from bpfctl.kernel.bpf.facts import PERCPU, Ref, Row
 from bpfctl.kernel.bpf.map import BPF_F_ACCESS_MASK, MapType, round_up
 from bpfctl.kernel.mm.gfp import GFP_USER
-from bpfctl.kernel.records import SimObject, Task
+from bpfctl.kernel.records import MapRecord, SimObject, Task
 from bpfctl.kernel.storage import Cell
 from bpfctl.uapi import (
     BPF_ANY,
@@ -39,8 +41,14 @@ class CgroupStorage(MapType):
     # Elements come with programs that are attached to a cgroup.
     example = Example(key_size=16, max_entries=0, writable=False)
     inner_allowed = False
+    one_per_prog = True
     btf_allowed = True
     special_fields = frozenset({"spin_lock"})
+
+    @classmethod
+    def refers(cls, rec: MapRecord, rows: Iterable[Row]) -> Iterator[Ref]:
+        for key, _, _, _ in rows:
+            yield "cgroup", int.from_bytes(key[:8], "little")
 
     # --- creation --------------------------------------------------------
 
@@ -214,7 +222,7 @@ class PercpuCgroupStorage(CgroupStorage):
     """BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE."""
 
     name = "percpu_cgroup_storage"
-    percpu = True
+    values = PERCPU
     special_fields = frozenset()
 
     @property

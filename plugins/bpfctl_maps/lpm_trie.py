@@ -149,6 +149,7 @@ class LpmTrie(MapType):
     family = "lpm_trie"
     capability = "bpf"
     btf_allowed = True
+    batch_is_walk = True
     example = Example(key_size=8, map_flags=BPF_F_NO_PREALLOC, elements=addresses)
 
     # --- creation --------------------------------------------------------

@@ -26,6 +26,7 @@ class QueueStack(MapType):
     capability = "bpf"
     capability_in_alloc_check = True
     btf_allowed = True
+    lookup_and_delete_flags = 0
     example = Example(key_size=0)
 
     # --- creation --------------------------------------------------------

@@ -12,6 +12,7 @@ from struct import pack, unpack
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
 from bpfctl.kernel.bpf.example import Example
+from bpfctl.kernel.bpf.facts import NONE
 from bpfctl.kernel.bpf.map import MapType, round_up
 from bpfctl.kernel.mm.gfp import GFP_KERNEL, GFP_RETRY_MAYFAIL
 from bpfctl.kernel.records import Task
@@ -51,6 +52,7 @@ class Ring(MapType):
     family = "ringbuf"
     mmapable = True
     btf_allowed = True
+    values = NONE
     example = Example(key_size=0, value_size=0, max_entries=65536, writable=False)
 
     # --- creation --------------------------------------------------------

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from bpfctl.kernel.records import SimObject
+from collections.abc import Iterable, Iterator
+
+from bpfctl.kernel.bpf.facts import SOCKET, Ref, Row
+from bpfctl.kernel.records import MapRecord, SimObject
 from bpfctl.kernel.storage import Pos
 from bpfctl_maps.indexed import IndexedMap
 
 
 class SocketMap(IndexedMap):
     """Sockets do not live longer for being in a map: they leave it when they are closed."""
+
+    values = SOCKET
+
+    @classmethod
+    def refers(cls, rec: MapRecord, rows: Iterable[Row]) -> Iterator[Ref]:
+        for _, value, _, _ in rows:
+            yield "object", int.from_bytes(value[:8], "little")
 
     def _link(self, key: bytes, sock: SimObject, pos: Pos, payer: int = 0) -> None:
         """Put a socket into a slot, in place of the one that is there."""

@@ -6,9 +6,11 @@ User space writes a program's descriptor and reads its id; rows keep the id.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bpfctl.errors import KernelError
+from bpfctl.kernel.bpf.facts import Ref, Row
 from bpfctl.kernel.bpf.map import MapType
 from bpfctl.uapi import PROG_TYPE_NUMBER
 
@@ -26,6 +28,14 @@ class XdpValue:
     def parse(cls, value: bytes) -> XdpValue:
         """Read a value of 4 or 8 bytes."""
         return cls(*struct.unpack("<Ii", value.ljust(8, b"\0")))
+
+
+def programs_of(rows: Iterable[Row]) -> Iterator[Ref]:
+    """Yield the programs that rows hold."""
+    for _, value, _, _ in rows:
+        prog_id = int.from_bytes(value[4:8], "little")
+        if prog_id:
+            yield "prog", prog_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 
+from bpfctl import plugins
 from bpfctl.cli.app.grammar import Knowledge, Node, Taken, Walk, data, parse
 from bpfctl.cli.complete.state import MapFacts, Offer, State
-from bpfctl.uapi import MAP_TYPE_NUMBER, MAP_TYPES, PROG_TYPES
+from bpfctl.errors import CommandError
+from bpfctl.map_values import BYTES, MAP, PROG
+from bpfctl.uapi import MAP_TYPES, PROG_TYPES
 
 Offers = Iterable[Offer]
 
@@ -22,8 +25,6 @@ FILES: tuple[Offer, ...] = ((FILE, ""),)
 DIRECTORIES: tuple[Offer, ...] = ((DIRECTORY, ""),)
 
 _NAME_MAX = 15
-_MAP_IN_MAP = tuple(MAP_TYPE_NUMBER[name] for name in ("array_of_maps", "hash_of_maps"))
-_PROG_ARRAY = MAP_TYPE_NUMBER["prog_array"]
 
 
 def words(*values: str) -> Offers:
@@ -33,7 +34,6 @@ def words(*values: str) -> Offers:
 
 def map_types() -> Offers:
     """Offer the map types that ``map create`` knows, with those of other distributions."""
-    from bpfctl import plugins
     from bpfctl.cli.map.create import LAST_KNOWN_TYPE
 
     yield from words(*MAP_TYPES[1 : LAST_KNOWN_TYPE + 1])
@@ -120,9 +120,10 @@ class _StateKnowledge(Knowledge):
         info = self._map(taken)
         if operand == "DATA" and taken[-1].name == "key":
             return data(info.key_size if info else None)
-        if info is not None and info.type in _MAP_IN_MAP:
+        values = _values_of(info.type) if info is not None else BYTES
+        if values == MAP:
             return super().expand("MAP", taken)
-        if info is not None and info.type == _PROG_ARRAY:
+        if values == PROG:
             return super().expand("PROG", taken)
         return data(info.value_size if info else None)
 
@@ -139,7 +140,7 @@ class _StateKnowledge(Knowledge):
     def _useless_at_creation(keyword: str, taken: list[Taken]) -> bool:
         if keyword == "inner_map":
             kind = next((word.word for word in taken if word.name == "MAP_TYPE"), "")
-            return kind != "" and not kind.endswith("_of_maps")
+            return kind != "" and _values_of(plugins.type_number(kind)) != MAP
         return keyword == _DEPRECATED
 
     def _map(self, taken: list[Taken]) -> MapFacts | None:
@@ -148,6 +149,14 @@ class _StateKnowledge(Knowledge):
         if len(selector) < 2:
             return None
         return self.state.find_map(selector[0].name, selector[1].word)
+
+
+def _values_of(number: int) -> str:
+    """Return what the values of a map type are; of a broken plugin's, bytes."""
+    try:
+        return plugins.facts_of(number).values
+    except CommandError:
+        return BYTES
 
 
 def offers(state: State, grammar: str, typed: list[str]) -> Offers:

@@ -10,8 +10,6 @@ from bpfctl.cli.app.session import App
 from bpfctl.cli.app.words import UsageExit, Words
 from bpfctl.cli.map.printing import (
     LINE_BYTES,
-    MAP_IN_MAP,
-    PERCPU,
     REUSEPORT,
     ROW_BYTES,
     Printer,
@@ -20,23 +18,10 @@ from bpfctl.cli.map.printing import (
 )
 from bpfctl.cli.map.show import header_json, header_plain
 from bpfctl.errors import E, KernelError
-from bpfctl.uapi import MAP_TYPE_NUMBER, BatchAttr, BatchResult, Cmd, MapInfo
+from bpfctl.map_values import MAP, PERCPU
+from bpfctl.plugins import facts_of
+from bpfctl.uapi import BatchAttr, BatchResult, Cmd, MapInfo
 
-# Types whose lookup batch returns what a walk with get_next_key and lookup returns.
-BATCHED = frozenset(
-    MAP_TYPE_NUMBER[name]
-    for name in (
-        "hash",
-        "array",
-        "percpu_hash",
-        "percpu_array",
-        "lru_hash",
-        "lru_percpu_hash",
-        "lpm_trie",
-        "array_of_maps",
-        "hash_of_maps",
-    )
-)
 # Elements asked for at a time, as many as fit into this many bytes.
 BATCH_BYTES = 1 << 19
 BATCH_ELEMENTS = 4096
@@ -108,7 +93,7 @@ class _Dump:
 
     def _elements(self) -> tuple[int, int]:
         """Print the elements; return how many were readable, and -errno of the walk."""
-        if self.info.type in BATCHED:
+        if facts_of(self.info.type).batch_is_walk:
             try:
                 return self._by_batch()
             except _NoBatch:
@@ -170,7 +155,7 @@ class _Dump:
 
     def _print_batch(self, found: BatchResult) -> None:
         printer, info = self.printer, self.info
-        if printer.format is None and info.type not in PERCPU and info.type not in MAP_IN_MAP:
+        if printer.format is None and printer.values not in (PERCPU, MAP):
             if self.json is not None:
                 self.json.raw(json_elements(self.json, info, found))
                 return
@@ -178,7 +163,7 @@ class _Dump:
                 self.app.out.put(plain_lines(info, found))
                 return
         step = info.value_size
-        if info.type in PERCPU:
+        if printer.percpu:
             step = slot_bytes(step) * self.app.kernel.possible_cpus()
         for index in range(found.count):
             printer.entry(

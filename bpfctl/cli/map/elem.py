@@ -7,13 +7,12 @@ from bpfctl.cli.app.select import map_fd, map_fd_and_info, prog_fd
 from bpfctl.cli.app.session import App
 from bpfctl.cli.app.words import UsageExit, Words, take_bytes
 from bpfctl.cli.map.printing import (
-    MAP_IN_MAP,
-    PERCPU,
-    PROG_ARRAY,
     print_element,
     slot_bytes,
 )
 from bpfctl.errors import CommandError, E, KernelError
+from bpfctl.map_values import MAP, PERCPU, PROG
+from bpfctl.plugins import facts_of
 from bpfctl.uapi import BPF_ANY, BPF_EXIST, BPF_NOEXIST, MapInfo
 
 _FD_BYTES = 4
@@ -66,17 +65,17 @@ def _flag(word: str, wanted: bool) -> int:
 
 
 def _take_value(app: App, words: Words, info: MapInfo, size: int) -> bytes:
-    kind = info.type
-    if kind in MAP_IN_MAP:
+    kind = facts_of(info.type).values
+    if kind == MAP:
         _need_object(words, size, "map in map")
         return map_fd(app, words).to_bytes(_FD_BYTES, "little")
-    if kind == PROG_ARRAY:
+    if kind == PROG:
         _need_object(words, size, "map of progs")
         if words.next_is("id"):
             app.out.info(_PROG_BY_ID)
         return prog_fd(app, words).to_bytes(_FD_BYTES, "little")
     value = take_bytes(words, "value", size)
-    if kind in PERCPU:
+    if kind == PERCPU:
         cpus: int = app.kernel.possible_cpus()
         return value.ljust(slot_bytes(size), b"\0") * cpus
     return value

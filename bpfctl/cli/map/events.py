@@ -6,13 +6,14 @@ from bpfctl.cli.app.select import map_fd_and_info
 from bpfctl.cli.app.session import App
 from bpfctl.cli.app.words import Words, strtoul
 from bpfctl.errors import CommandError
-from bpfctl.uapi import MAP_TYPE_NUMBER
+from bpfctl.map_values import PERF_EVENT
+from bpfctl.plugins import facts_of
 
 
 def event_pipe(app: App, words: Words) -> None:
     """Run ``map event_pipe MAP [cpu N index M]`` up to the first event, of which there is none."""
     _, info = map_fd_and_info(app, words)
-    if info.type != MAP_TYPE_NUMBER["perf_event_array"]:
+    if facts_of(info.type).values != PERF_EVENT:
         raise CommandError("map is not a perf event array")
     given: set[str] = set()
     while words.left:

@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING
 from bpfctl.cli.app.out import JsonWriter, Out, hex_rows
 from bpfctl.cli.app.session import App
 from bpfctl.errors import E, strerror
+from bpfctl.map_values import MAP, PROG
+from bpfctl.plugins import facts_of
 from bpfctl.uapi import MAP_TYPE_NUMBER, MapInfo
 
 if TYPE_CHECKING:
     from bpfctl.cli.map.btf import Format
 
-PERCPU = frozenset(
-    MAP_TYPE_NUMBER[name]
-    for name in ("percpu_hash", "percpu_array", "lru_percpu_hash", "percpu_cgroup_storage")
-)
-MAP_IN_MAP = frozenset(MAP_TYPE_NUMBER[name] for name in ("array_of_maps", "hash_of_maps"))
-PROG_ARRAY = MAP_TYPE_NUMBER["prog_array"]
 REUSEPORT = MAP_TYPE_NUMBER["reuseport_sockarray"]
 
 # Widest key and value, in bytes, that share a row with their name, and with each other.
@@ -67,7 +63,9 @@ class Printer:
         self.info = info
         self.format = form
         self.plain_json: JsonWriter | None = None
-        self.percpu = info.type in PERCPU
+        facts = facts_of(info.type)
+        self.values = facts.values
+        self.percpu = facts.percpu
         self._possible_cpus = app.kernel.possible_cpus if self.percpu else (lambda: 1)
 
     def slots(self, value: bytes) -> list[bytes]:
@@ -92,7 +90,7 @@ class Printer:
             return self._percpu_plain(key, value)
         lead, gap = plain_parts(info.key_size, info.value_size)
         text = f"key:{lead}{hex_rows(key)}{gap}" if info.key_size else ""
-        if info.type in MAP_IN_MAP:
+        if self.values == MAP:
             return f"{text}inner_map_id:{lead}{int.from_bytes(value[:4], 'little')} \n"
         if info.value_size:
             text += f"value:{lead}{hex_rows(value)}"
@@ -115,7 +113,7 @@ class Printer:
         else:
             json.name("value")
             json.hex_array(value)
-            if self.info.type in MAP_IN_MAP:
+            if self.values == MAP:
                 json.member("inner_map_id", int.from_bytes(value[:4], "little"))
         if self.format is not None:
             json.name("formatted")
@@ -128,7 +126,7 @@ class Printer:
     def unreadable(self, key: bytes, err: int) -> None:
         """Print an element of a dump whose value cannot be had."""
         info = self.info
-        if err == E.NOENT and (info.type in MAP_IN_MAP or info.type == PROG_ARRAY):
+        if err == E.NOENT and self.values in (MAP, PROG):
             return
         if self.out.json is not None:
             json = self.out.json

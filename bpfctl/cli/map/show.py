@@ -11,9 +11,8 @@ from bpfctl.cli.app.select import map_fds, map_info
 from bpfctl.cli.app.session import App
 from bpfctl.cli.app.words import Words
 from bpfctl.errors import KernelError
-from bpfctl.uapi import MAP_TYPE_NUMBER, MAP_TYPES, PROG_TYPES, MapInfo
-
-PROG_ARRAY = MAP_TYPE_NUMBER["prog_array"]
+from bpfctl.plugins import facts_of
+from bpfctl.uapi import MAP_TYPES, PROG_TYPES, MapInfo
 
 
 def show(app: App, words: Words) -> int:
@@ -78,7 +77,7 @@ class _Listing:
         json.member("max_entries", info.max_entries)
         if "memlock" in lines:
             json.member("bytes_memlock", int(lines["memlock"]))
-        if info.type == PROG_ARRAY:
+        if facts_of(info.type).tail_calls:
             _owner_json(json, lines)
         json.member("frozen", int(lines.get("frozen", "0")))
         if info.btf_id:
@@ -111,7 +110,7 @@ def _owner_type(lines: dict[str, str]) -> str | int | None:
 
 
 def _owner_plain(info: MapInfo, lines: dict[str, str]) -> str:
-    if info.type != PROG_ARRAY:
+    if not facts_of(info.type).tail_calls:
         return ""
     text = ""
     owner = _owner_type(lines)

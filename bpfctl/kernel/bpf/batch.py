@@ -13,7 +13,6 @@ from bpfctl.kernel.bpf.elem import open_map, user_value, value_buffer_size
 from bpfctl.kernel.bpf.map import MapType
 from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
 from bpfctl.kernel.records import Task
-from bpfctl.plugins import BUILTIN
 from bpfctl.uapi import BPF_F_LOCK, BatchAttr, BatchResult
 
 if TYPE_CHECKING:
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 
 def _open(kernel: Kernel, task: Task, attr: BatchAttr, operation: str, need: int) -> MapType:
     found = open_map(kernel, task, attr.map_fd, need)
-    offered = kernel.profile.batch.get(found.name, frozenset())
-    if found.name in BUILTIN and operation not in offered:
+    if operation not in found.batch_offered(kernel.profile):
         raise KernelError(E.NOTSUPP, f"{found.name}: {operation} batch")
     if attr.elem_flags & ~BPF_F_LOCK or attr.flags:
         raise KernelError(E.INVAL, "batch flags")

@@ -10,7 +10,6 @@ from bpfctl.kernel.bpf.map import MapType
 from bpfctl.kernel.mm.gfp import GFP_KERNEL
 from bpfctl.kernel.records import BtfRecord, Task
 from bpfctl.kernel.task import bpf_capable
-from bpfctl.plugins import BUILTIN
 from bpfctl.uapi import BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG, BtfLoadAttr, MapCreateAttr
 
 if TYPE_CHECKING:
@@ -161,8 +160,6 @@ def _check_field_access(kernel: Kernel, task: Task, new: MapType, fields: Fields
 
 
 def _field_allowed(kernel: Kernel, new: MapType, kind: str) -> bool:
-    if kind == "kptr" and new.name in BUILTIN and new.name in kernel.profile.checks.kptr_refused:
-        return False
     if kind == "refcount":
         return True  # it says something about nodes, not about the map
-    return ("timer" if kind == "wq" else kind) in new.special_fields
+    return ("timer" if kind == "wq" else kind) in new.fields_allowed(kernel.profile)

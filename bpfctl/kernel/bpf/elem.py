@@ -10,7 +10,6 @@ from bpfctl.kernel.bpf.map import MapType
 from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
 from bpfctl.kernel.records import Task
 from bpfctl.kernel.task import bpf_capable
-from bpfctl.plugins import BUILTIN
 from bpfctl.uapi import BPF_F_LOCK, ElemAttr, FdAttr
 
 if TYPE_CHECKING:
@@ -125,11 +124,11 @@ def map_lookup_and_delete_elem(kernel: Kernel, task: Task, attr: ElemAttr) -> by
     if attr.flags & ~(BPF_F_LOCK if checks.lookup_and_delete_flags else 0):
         raise KernelError(E.INVAL, f"flags {attr.flags:#x}")
     found = open_map(kernel, task, attr.map_fd, FMODE_READ | FMODE_WRITE)
-    if attr.flags and found.family == "queue_stack_maps":
+    if attr.flags & ~found.lookup_and_delete_flags:
         raise KernelError(E.INVAL, f"flags {attr.flags:#x}")
     _check_lock(found, attr.flags)
     key = key_of(found, attr.key)
-    if found.name in BUILTIN and found.name not in checks.lookup_and_delete:
+    if not found.lookup_and_delete_offered(kernel.profile):
         raise KernelError(E.NOTSUPP)
     return found.lookup_and_delete(key, attr.flags)
 

@@ -30,13 +30,9 @@ class Maps:
 
         :raises KernelError: EINVAL when this kernel has no such type.
         """
-        name = plugins.type_name(number)
-        known = self._kernel.profile.map_types
-        if name is None or (name in plugins.BUILTIN and name not in known):
+        cls = plugins.type_class(number)
+        if cls is None or not cls.offered(self._kernel.profile):
             raise KernelError(E.INVAL, f"map type {number}")
-        cls = plugins.map_type(name)
-        if cls is None:
-            raise KernelError(E.INVAL, f"map type {name}")
         return cls
 
     def get(self, map_id: int) -> MapType:
@@ -49,8 +45,7 @@ class Maps:
             rec = self.records.get(map_id)
             if rec is None:
                 raise KernelError(E.NOENT, f"map {map_id}")
-            name = plugins.type_name(rec.type)
-            cls = plugins.map_type(name) if name else None
+            cls = plugins.type_class(rec.type)
             if cls is None:
                 raise CommandError(
                     f"map {map_id} is of a type that no installed plugin offers",

@@ -1,6 +1,7 @@
 """The MapType contract: what a map type is to the kernel (struct bpf_map_ops).
 
-A map type is a class offered through the ``map_types`` hook. The kernel makes one instance for
+A map type is a class offered through the ``map_types`` hook; what is true of the type without a map
+of it is in :mod:`bpfctl.kernel.bpf.facts`. The kernel makes one instance for
 each live map; everything that must outlast a system call is in ``self.rec`` (a
 :class:`~bpfctl.kernel.records.MapRecord`, whose ``priv`` is the type's own), in the map's
 elements (``self.cells``) or in live allocations. Methods raise
@@ -11,10 +12,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.bpf.example import Example
+from bpfctl.kernel.bpf.facts import MapFacts
 from bpfctl.kernel.mm.alloc import Mem
 from bpfctl.kernel.mm.gfp import GFP_ACCOUNT, GFP_ATOMIC, GFP_BY_NAME, GFP_USER
 from bpfctl.kernel.mm.page import page_align
@@ -48,38 +49,8 @@ def roundup_pow_of_two(number: int) -> int:
     return 1 << max(number - 1, 0).bit_length()
 
 
-class MapType(ABC):
+class MapType(MapFacts, ABC):
     """Base of all map types. Sizes are bytes, counts are entries."""
-
-    name: ClassVar[str]
-    """As bpftool spells it. Third-party types have any other name."""
-    family: ClassVar[str]
-    """The kernel source file without ``.c``: the accounting site of its own allocations."""
-    capability: ClassVar[str] = ""
-    """What it takes to create one: "", "bpf" or "net_admin"."""
-    capability_in_alloc_check: ClassVar[bool] = False
-    """Kernels before 6.9 test the capability before (not after) ``alloc_check``."""
-    charge_errno: ClassVar[int] = 0
-    """Errno that replaces the one of a refused RLIMIT_MEMLOCK charge, 0 for none."""
-    percpu: ClassVar[bool] = False
-    """The value has one slot, rounded up to 8 bytes, for each possible CPU."""
-    fd_values: ClassVar[bool] = False
-    """Values are descriptors in and ids out, 4 bytes."""
-    mmapable: ClassVar[bool] = False
-    faults: ClassVar[bool] = False
-    """Pages of a mapping appear when they are touched, not when they are mapped."""
-    inner_allowed: ClassVar[bool] = True
-    """May be the inner map of a map-in-map."""
-    is_map_in_map: ClassVar[bool] = False
-    btf_allowed: ClassVar[bool] = False
-    special_fields: ClassVar[frozenset[str]] = frozenset()
-    """BTF fields that the value may hold: spin_lock, timer, kptr, list, rbtree."""
-    can_freeze: ClassVar[bool] = True
-    resident: ClassVar[str] = ""
-    """How values may live in the memory of programs while they run: "table" (an element for each
-    index), "cells" (what is there, by key), or "": programs get copies."""
-    example: ClassVar[Example] = Example()
-    """With what the conformance suite tries the type out."""
 
     def __init__(self, kernel: Kernel, rec: MapRecord) -> None:
         self.kernel = kernel
@@ -184,6 +155,14 @@ class MapType(ABC):
     def mapped_write(self, offset: int, content: bytes) -> None:
         """Store what a process writes through a mapping."""
         raise KernelError(E.NOTSUPP)
+
+    def direct_value_size(self) -> int:
+        """Return how many bytes behind the address of its value programs may name
+        (map_direct_value_addr).
+
+        :raises KernelError: EINVAL: it has no such address.
+        """
+        raise KernelError(E.INVAL, f"{self.name} has no direct values")
 
     def check_btf(self, key_type: Any, value_type: Any) -> None:
         """Refuse BTF types of key and value that the type cannot have (map_check_btf)."""

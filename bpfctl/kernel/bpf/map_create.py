@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bpfctl import plugins
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.bpf import btf, offload
 from bpfctl.kernel.bpf.map import NUMA_NO_NODE, MapType
@@ -19,7 +18,6 @@ from bpfctl.uapi import (
     BPF_F_TOKEN_FD,
     BPF_F_WRONLY,
     BPF_OBJ_NAME_LEN,
-    MAP_TYPE_NUMBER,
     MapCreateAttr,
 )
 
@@ -27,22 +25,17 @@ if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
 
 _NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.")
-_MAP_EXTRA_TYPES = ("bloom_filter", "arena")
 
 
-def _common_check(kernel: Kernel, attr: MapCreateAttr) -> None:
-    """Test what needs no map type (map_create() down to find_and_alloc_map())."""
-    struct_ops = MAP_TYPE_NUMBER["struct_ops"]
+def _common_check(kernel: Kernel, cls: type[MapType], attr: MapCreateAttr) -> None:
+    """Test what needs no map (map_create() down to find_and_alloc_map()); all of it is EINVAL."""
     if attr.btf_vmlinux_value_type_id:
-        if attr.map_type != struct_ops or attr.btf_key_type_id or attr.btf_value_type_id:
+        if not cls.vmlinux_value or attr.btf_key_type_id or attr.btf_value_type_id:
             raise KernelError(E.INVAL, "btf_vmlinux_value_type_id")
     elif attr.btf_key_type_id and not attr.btf_value_type_id:
         raise KernelError(E.INVAL, "key type without value type")
-    if attr.map_extra:
-        known = kernel.profile.checks.map_extra
-        name = plugins.type_name(attr.map_type)
-        if not known or (name in plugins.BUILTIN and name not in _MAP_EXTRA_TYPES):
-            raise KernelError(E.INVAL, "map_extra")
+    if attr.map_extra and not (kernel.profile.checks.map_extra and cls.map_extra):
+        raise KernelError(E.INVAL, "map_extra")
     if attr.map_flags & BPF_F_RDONLY and attr.map_flags & BPF_F_WRONLY:
         raise KernelError(E.INVAL, "RDONLY and WRONLY")
     node = attr.numa_node if attr.map_flags & BPF_F_NUMA_NODE else NUMA_NO_NODE
@@ -115,8 +108,8 @@ def map_create(kernel: Kernel, task: Task, attr: MapCreateAttr) -> int:
     """
     if kernel.profile.checks.unprivileged == "create":
         kernel.check_unprivileged(task)
-    _common_check(kernel, attr)
     cls = kernel.maps.type_class(attr.map_type)
+    _common_check(kernel, cls, attr)
     if attr.map_ifindex:
         cls = offload.device_map(kernel, cls)
     new = cls(kernel, _new_record(kernel, task, attr))

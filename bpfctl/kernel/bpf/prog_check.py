@@ -229,25 +229,17 @@ def _check_direct_value(kernel: Kernel, map_id: int, offset: int) -> None:
     used = kernel.maps.get(map_id)
     if offset >= BPF_MAX_VAR_OFF:
         raise KernelError(E.INVAL, "direct value offset")
-    if used.name == "arena":
-        size = used.rec.max_entries * kernel.config.page_size
-    elif used.name == "array":
-        if used.rec.max_entries != 1:
-            raise KernelError(E.NOTSUPP, "an array of more than one entry")
-        size = used.rec.value_size
-    else:
-        raise KernelError(E.INVAL, f"{used.name} has no direct values")
-    if offset >= size:
+    if offset >= used.direct_value_size():
         raise KernelError(E.INVAL, "direct value offset")
 
 
 def _check_cgroup_storage(kernel: Kernel, program: Program, map_id: int) -> None:
-    name = kernel.maps.get(map_id).name
-    if not name.endswith("cgroup_storage"):
+    added = kernel.maps.get(map_id)
+    if not added.one_per_prog:
         return
-    names = [kernel.maps.get(used).name for used in program.map_ids]
-    if names.count(name) > 1:
-        raise KernelError(E.BUSY, f"a second {name}")
+    types = [kernel.maps.get(used).rec.type for used in program.map_ids]
+    if types.count(added.rec.type) > 1:
+        raise KernelError(E.BUSY, f"a second {added.name}")
 
 
 # --- control flow ----------------------------------------------------------------

@@ -36,7 +36,7 @@ def _check_tail_calls(kernel: Kernel, rec: ProgRecord) -> None:
     """Fix or test who owns the program arrays that are used (bpf_check_tail_call)."""
     for map_id in map_ids(rec):
         used = kernel.maps.get(map_id)
-        if used.name == "prog_array" and not used.prog_compatible(rec):
+        if used.tail_calls and not used.prog_compatible(rec):
             raise KernelError(E.INVAL, "another type of program owns the array")
 
 
