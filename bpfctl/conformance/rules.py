@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from bpfctl.conformance.commands import commands
 from bpfctl.conformance.lab import BOX, Lab, attempt, demand
 from bpfctl.errors import E, KernelError, TaskKilled, errno_name
 from bpfctl.kernel.bpf.map import MapType
@@ -406,5 +407,6 @@ RULES: dict[str, Rule] = {
         usage,
         persistence,
         fill,
+        commands,
     )
 }

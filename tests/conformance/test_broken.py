@@ -188,6 +188,15 @@ class FillsTooLittle(Working):
         super().fill(entries - 1)
 
 
+class BatchesFindNothing(Working):
+    batch_is_walk = True
+
+    def batch_rows(
+        self, cursor: bytes | None, count: int
+    ) -> tuple[list[tuple[bytes, bytes]], bytes | None, int]:
+        return [], cursor, E.NOENT
+
+
 BROKEN: dict[str, type[Working]] = {
     "contract": UnknownCapability,
     "creation": CannotBeCreated,
@@ -202,6 +211,7 @@ BROKEN: dict[str, type[Working]] = {
     "usage": CountsInNone,
     "persistence": KeepsStateInTheProcess,
     "fill": FillsTooLittle,
+    "commands": BatchesFindNothing,
 }
 
 

@@ -31,6 +31,7 @@ class CountingBloom(MapType):
     family = "counting_bloom"
     capability = "bpf"
     btf_allowed = True
+    map_extra = "number of hashes of a key"
     example = Example(key_size=4, value_size=4, max_entries=64)
 
     def alloc_check(self, attr: MapCreateAttr, task: Task) -> None:

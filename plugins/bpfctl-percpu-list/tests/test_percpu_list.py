@@ -1,0 +1,7 @@
+from bpfctl_percpu_list import PercpuList
+
+from bpfctl.conformance.run import check_type
+
+
+def test_conforms() -> None:
+    assert [outcome for outcome in check_type(PercpuList) if not outcome.passed] == []
