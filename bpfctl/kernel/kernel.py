@@ -42,6 +42,8 @@ class Kernel(Machine):
     def __init__(self, storage: Storage) -> None:
         super().__init__(storage)
         self.bpffs = BpfFs(storage)
+        self.signals: list[tuple[int, int]] = []
+        """Signals that programs sent and that nobody has taken yet: pid, number."""
         self.maps: Maps = Maps(self)
         self.btfs: Btfs = Btfs(storage)
         self.progs: Progs = Progs(self)
@@ -70,6 +72,15 @@ class Kernel(Machine):
 
             self.vm_made = Vm(self)
         return self.vm_made
+
+    pid_namespace = (4, 0xEFFFFFFC)
+    """Device and inode of the initial pid namespace."""
+
+    def running_cpu(self) -> int:
+        """Return the CPU that runs: that of the program, or of the task in a system call."""
+        if self.vm_made is not None and self.vm_made.running:
+            return self.vm_made.running[-1].cpu
+        return self.current.cpu if self.current is not None else 0
 
     # --- bpf(2) ----------------------------------------------------------
 

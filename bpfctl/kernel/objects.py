@@ -90,6 +90,8 @@ SOCKET_STATES = {
     "packet": "bound",
 }
 
+PERF_EVENTS = ("bpf_output", "page-faults", "context-switches", "cpu-migrations")
+
 KINDS: dict[str, Kind] = {
     "netdev": Kind(
         "a net device; it has no descriptors",
@@ -118,7 +120,14 @@ KINDS: dict[str, Kind] = {
     "cgroup": Kind(
         "a cgroup directory", "its path below the mount, made if missing; empty for a new one"
     ),
-    "perf_event": Kind("a perf event"),
+    "perf_event": Kind(
+        "a perf event",
+        attributes=(
+            Attribute("event", "what it counts or carries", "bpf_output", PERF_EVENTS),
+            Attribute("cpu", "the CPU that it is on", 0),
+            Attribute("pages", "pages of the ring that a process has mapped; 0: none", 8),
+        ),
+    ),
 }
 
 

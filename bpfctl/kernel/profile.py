@@ -195,6 +195,9 @@ class Runtime:
     csum_diff_folds: bool
     csum_diff_limited: bool
     comm_padded: bool
+    printk_modern: bool
+    printk_high_bytes: bool
+    stack_frames: int
 
 
 @dataclass(slots=True)

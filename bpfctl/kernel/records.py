@@ -281,6 +281,20 @@ class LruNode:
 
 
 @dataclass(slots=True)
+class Output:
+    """What a program put out: a record of ring number ``ring`` of a kind (trace, perf).
+
+    ``seq`` grows from one record to the next.
+    """
+
+    KEYS: ClassVar[int] = 3
+    kind: str
+    ring: int
+    seq: int
+    data: bytes = b""
+
+
+@dataclass(slots=True)
 class Setting:
     """One key of the simulator's configuration."""
 
@@ -314,4 +328,5 @@ RECORDS = (
     SimObject,
     Mapping,
     LruNode,
+    Output,
 )

@@ -200,6 +200,14 @@ CREATE TABLE "lru_node" (
   PRIMARY KEY ("map", "node")
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE "output" (
+  "kind" TEXT NOT NULL,
+  "ring" INTEGER NOT NULL,
+  "seq" INTEGER NOT NULL,
+  "data" BLOB NOT NULL,
+  PRIMARY KEY ("kind", "ring", "seq")
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE "elem" (
   "map" INTEGER NOT NULL,
   "pos" ANY NOT NULL,

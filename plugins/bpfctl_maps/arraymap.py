@@ -146,12 +146,16 @@ class ValueArray(ArrayBase):
     def update(self, key: bytes, value: bytes, flags: int) -> None:
         if self.percpu and flags > 2:
             raise KernelError(E.INVAL)
+        self.prog_update(key, value, flags)
+
+    def prog_update(self, key: bytes, value: bytes, flags: int) -> None:
         self.check_update_flags(flags)
         index = index_of(key)
         if index >= self.rec.max_entries:
             raise KernelError(E.BIG)
         if flags & ~BPF_F_LOCK == BPF_NOEXIST:
             raise KernelError(E.EXIST)
+        self.check_lock(flags)
         self.cells.put(key, self.stored(value), index)
 
     def batch_rows(

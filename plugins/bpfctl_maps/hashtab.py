@@ -297,6 +297,7 @@ class Htab(MapType):
             if self.percpu and flags & BPF_F_LOCK:
                 raise KernelError(E.INVAL)
             self.check_update_flags(flags)
+            self.check_lock(flags)
         old = self.cells.get(key)
         if flags:
             self.check_presence(old, flags)

@@ -129,6 +129,10 @@ class MapType(MapFacts, ABC):
         """Remove ``key``."""
         raise KernelError(E.NOTSUPP)
 
+    def prog_update(self, key: bytes, value: bytes, flags: int) -> None:
+        """Store a value for a program; ``value`` is a whole one also of a per-CPU map."""
+        self.update(key, value, flags)
+
     def next_key(self, key: bytes | None) -> bytes:
         """Return the key behind ``key``, the first for None or an unknown key."""
         raise KernelError(E.NOTSUPP)
@@ -312,6 +316,14 @@ class MapType(MapFacts, ABC):
     def numa_node(attr: MapCreateAttr) -> int:
         """Return the node asked for, NUMA_NO_NODE for none."""
         return attr.numa_node if attr.map_flags & BPF_F_NUMA_NODE else NUMA_NO_NODE
+
+    def check_lock(self, flags: int) -> None:
+        """Refuse BPF_F_LOCK for values without a lock.
+
+        :raises KernelError: EINVAL.
+        """
+        if flags & BPF_F_LOCK and "spin_lock" not in self.rec.fields:
+            raise KernelError(E.INVAL, "no bpf_spin_lock in the value")
 
     @staticmethod
     def check_update_flags(flags: int) -> None:

@@ -20,6 +20,7 @@ VERSIONS: Final = (
     "the first tables",
     "map: columns fields and owner",
     "setting: random_seed",
+    "output: what programs printed or sent",
 )
 SCHEMA_VERSION = len(VERSIONS)
 

@@ -169,6 +169,7 @@ class Helper:
     name: str
     protos: dict[str, Proto] = field(default_factory=dict)
     bodies: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    registers: bool = False
 
     def proto(self, variant: str = "") -> Proto:
         """Return the prototype of ``variant``, or the common one."""
@@ -230,11 +231,15 @@ def helper(
     return register
 
 
-def body(number: int, variant: str = "") -> Callable[[F], F]:
-    """Give a declared helper what runs it; see :func:`helper`."""
+def body(number: int, variant: str = "", registers: bool = False) -> Callable[[F], F]:
+    """Give a declared helper what runs it; see :func:`helper`.
+
+    ``registers``: it is passed r1 to r5, however many arguments the declaration checks.
+    """
 
     def register(run: F) -> F:
         REGISTRY[number].bodies[variant] = run
+        REGISTRY[number].registers |= registers
         return run
 
     return register

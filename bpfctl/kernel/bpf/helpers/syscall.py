@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from bpfctl.kernel.bpf.helpers.decl import Arg, Flag, Ret, args, declare, fixed
+from typing import TYPE_CHECKING
+
+from bpfctl.errors import E
+from bpfctl.kernel.bpf.helpers.ctx import U32
+from bpfctl.kernel.bpf.helpers.decl import Arg, Flag, Ret, args, body, declare, fixed
+from bpfctl.kernel.trace import ksyms
 
 _OUT = fixed(8, Flag.UNINIT | Flag.WRITE | Flag.ALIGNED)
 
@@ -23,3 +28,28 @@ declare(
         }
     },
 )  # fmt: skip
+
+
+if TYPE_CHECKING:
+    from bpfctl.kernel.bpf.vm.runtime import Runtime
+
+
+
+@body(179)
+def kallsyms_lookup_name(rt: Runtime, name: int, size: int, flags: int, result: int) -> int:
+    """Return the address of a symbol: EINVAL, ENOENT."""
+    raw = rt.mem.read(name, size & U32)
+    if flags & U32 or len(raw) <= 1 or raw[-1]:
+        return -E.INVAL
+    found = ksyms.lookup(raw.split(b"\0")[0].decode("latin-1"))
+    rt.mem.store(result, 8, found or 0)
+    return 0 if found is not None else -E.NOENT
+
+
+@body(168)
+def sys_close(rt: Runtime, fd: int) -> int:
+    """Close a descriptor of the task: EINVAL (not of a BPF object), EBADF."""
+    if rt.task is None:
+        return -E.INVAL
+    rt.kernel.close(rt.task.pid, fd & U32)
+    return 0

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from bpfctl.errors import E, KernelError
 
 PAGE = 4096
+MIN_ADDR = 1 << 16
+"""Nothing is mapped below, as with vm.mmap_min_addr: small numbers are never good pointers."""
 GUARD = 16
 """Unmapped bytes behind every region, so that an access that runs over its end is noticed."""
 CAPACITIES = (1 << 30, 1 << 28, 1 << 26)
@@ -98,7 +100,7 @@ class Arena:
         self.m2 = self.buf.cast("H")
         self.m4 = self.buf.cast("I")
         self.m8 = self.buf.cast("Q")
-        self._brk = PAGE
+        self._brk = MIN_ADDR
         self._starts: list[int] = []
         self._regions: dict[int, Region] = {}
         self._free: dict[int, list[int]] = {}

@@ -29,6 +29,8 @@ def helper_body(number: int, variant: str = "") -> Body:
     if helper is None or body is None:
         return _missing(helper.name if helper is not None else f"#{number}")
     specs = helper.proto(variant).args
+    if helper.registers:
+        return _plain(body, 5)
     maps = [at for at, spec in enumerate(specs) if spec.base == Arg.CONST_MAP_PTR]
     if not maps:
         return _plain(body, len(specs))

@@ -90,6 +90,19 @@ class MapHandle:
             held = self._copies[key] = (region, value)
         return held[0].start + (cpu * self._slot if self.map.percpu else 0)
 
+    def keys(self) -> list[bytes]:
+        """Return the keys that there are now, in the order in which the kernel walks them."""
+        if isinstance(self.resident, ResidentTable):
+            return [index.to_bytes(4, "little") for index in range(self.rec.max_entries)]
+        return [row[0] for row in self.map.cells.rows()]
+
+    def address_of(self, key: bytes, cpu: int = 0) -> int:
+        """Return where a value is without a lookup that its type would notice, 0 for none."""
+        if self.resident is None:
+            return self.address(key, cpu)
+        addr = self.resident.address(key)
+        return addr + cpu * self._slot if addr and self.map.percpu else addr
+
     def values(self) -> int:
         """Return the address of the first value of an array, for direct access."""
         if isinstance(self.resident, ResidentTable):
@@ -107,7 +120,7 @@ class MapHandle:
         if map_.percpu and not map_.fd_values:
             value = self._percpu_value(key, value, cpu)
         self.write_back()
-        map_.update(key, value, flags)
+        map_.prog_update(key, value, flags)
 
     def _percpu_value(self, key: bytes, value: bytes, cpu: int) -> bytes:
         slot, copies = self._slot, self.map.cpus

@@ -10,6 +10,7 @@ from bpfctl.isa.insn import PSEUDO_FUNC, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Insn
 from bpfctl.kernel.bpf.vm.arena import Arena, Fault, Region
 from bpfctl.kernel.bpf.vm.engine import Engine, Unit
 from bpfctl.kernel.bpf.vm.maps import MapHandle
+from bpfctl.kernel.bpf.vm.mirrors import Mirrors
 from bpfctl.kernel.bpf.vm.program import CODE_BASE, VmProgram, imm64
 from bpfctl.kernel.bpf.vm.runtime import MAX_TAIL_CALLS, MAX_TURNS, STACK_BYTES, Runtime
 
@@ -42,6 +43,7 @@ class Vm:
         self._retired: list[Region] = []
         self.reserved: dict[int, Any] = {}
         """Ring buffer records that programs are filling in, by address."""
+        self.mirrors = Mirrors(self.arena)
         self.frames: int = getattr(kernel.profile.progs, "call_frames", 8)
 
     # --- maps ------------------------------------------------------------------

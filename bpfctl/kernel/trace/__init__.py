@@ -1,0 +1,1 @@
+"""Tracing: the trace pipe, kernel symbols."""
