@@ -155,6 +155,7 @@ class Cmd(IntEnum):
     MAP_LOOKUP_AND_DELETE_BATCH = 25
     MAP_UPDATE_BATCH = 26
     MAP_DELETE_BATCH = 27
+    ENABLE_STATS = 32
     PROG_BIND_MAP = 35
 
 
@@ -268,6 +269,16 @@ class ProgLoadAttr:
     prog_token_fd: int = 0
 
 
+BPF_STATS_RUN_TIME = 0
+
+
+@dataclass(slots=True)
+class EnableStatsAttr:
+    """BPF_ENABLE_STATS: which statistics to switch on."""
+
+    type: int = BPF_STATS_RUN_TIME
+
+
 @dataclass(slots=True)
 class BindMapAttr:
     """BPF_PROG_BIND_MAP: the program is to hold the map although no instruction names it."""
@@ -369,6 +380,9 @@ class ProgInfo:
     func_info: bytes = b""
     line_info: bytes = b""
     prog_tags: tuple[bytes, ...] = ()
+    run_time_ns: int = 0
+    run_cnt: int = 0
+    recursion_misses: int = 0
 
 
 @dataclass(slots=True)
@@ -391,5 +405,6 @@ Attr = (
     | ProgLoadAttr
     | BindMapAttr
     | ProgRunAttr
+    | EnableStatsAttr
     | BtfLoadAttr
 )

@@ -16,6 +16,7 @@ from bpfctl.kernel.bpf.inode import BpfFs
 from bpfctl.kernel.bpf.kinds import KINDS
 from bpfctl.kernel.bpf.mmap import Mappings
 from bpfctl.kernel.bpf.prog import Progs
+from bpfctl.kernel.bpf.stats import STATS_KIND, StatsHolder
 from bpfctl.kernel.bpf.syscall import COMMANDS
 from bpfctl.kernel.config import Config
 from bpfctl.kernel.ids import Ids
@@ -51,6 +52,7 @@ class Kernel(Machine):
         self.vm_made: Vm | None = None
         self.kinds = {kind.name: kind(self) for kind in KINDS}
         self.holders.update(self.kinds)
+        self.holders[STATS_KIND] = StatsHolder(self)
         self.objects.gone = self.maps.object_gone
 
     def _sequences(self) -> list[Ids]:
@@ -75,12 +77,6 @@ class Kernel(Machine):
 
     pid_namespace = (4, 0xEFFFFFFC)
     """Device and inode of the initial pid namespace."""
-
-    def running_cpu(self) -> int:
-        """Return the CPU that runs: that of the program, or of the task in a system call."""
-        if self.vm_made is not None and self.vm_made.running:
-            return self.vm_made.running[-1].cpu
-        return self.current.cpu if self.current is not None else 0
 
     # --- bpf(2) ----------------------------------------------------------
 

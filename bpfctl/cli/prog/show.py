@@ -43,7 +43,12 @@ def header_plain(app: App, info: ProgInfo) -> str:
     kind = type_name(info) or f"type {info.type}"
     name = f"name {full_name(app, info)}  " if info.name else ""
     gpl = "  gpl" if info.gpl_compatible else ""
-    return f"{info.id}: {kind}  {name}tag {info.tag.hex()}{gpl}\n"
+    stats = ""
+    if info.run_time_ns:
+        stats = f" run_time_ns {info.run_time_ns} run_cnt {info.run_cnt}"
+    if info.recursion_misses:
+        stats += f" recursion_misses {info.recursion_misses}"
+    return f"{info.id}: {kind}  {name}tag {info.tag.hex()}{gpl}{stats}\n"
 
 
 def header_json(app: App, json: JsonWriter, info: ProgInfo) -> None:
@@ -55,6 +60,11 @@ def header_json(app: App, json: JsonWriter, info: ProgInfo) -> None:
         json.member("name", full_name(app, info))
     json.member("tag", info.tag.hex())
     json.member("gpl_compatible", info.gpl_compatible)
+    if info.run_time_ns:
+        json.member("run_time_ns", info.run_time_ns)
+        json.member("run_cnt", info.run_cnt)
+    if info.recursion_misses:
+        json.member("recursion_misses", info.recursion_misses)
 
 
 class _Listing:

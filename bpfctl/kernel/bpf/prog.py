@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.ids import Ids
 from bpfctl.kernel.records import ProgRecord, Task
-from bpfctl.uapi import BindMapAttr, ProgInfo, ProgLoadAttr, ProgRunAttr, ProgRunResult
+from bpfctl.uapi import BindMapAttr, ProgInfo, ProgLoadAttr
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
@@ -61,6 +61,8 @@ class Progs:
             "prog_tag": rec.tag.hex(),
             "memlock": str(rec.pages * self._kernel.config.page_size),
             "prog_id": str(rec.id),
+            "run_time_ns": str(rec.priv.get("run_time_ns", 0)),
+            "run_cnt": str(rec.priv.get("run_cnt", 0)),
         }
 
     def info(self, prog_id: int) -> ProgInfo:
@@ -84,6 +86,9 @@ class Progs:
             bytes.fromhex(rec.priv.get("func_info", "")),
             bytes.fromhex(rec.priv.get("line_info", "")),
             self._function_tags(rec),
+            rec.priv.get("run_time_ns", 0),
+            rec.priv.get("run_cnt", 0),
+            rec.priv.get("recursion_misses", 0),
         )
 
     def _function_tags(self, rec: ProgRecord) -> tuple[bytes, ...]:
@@ -104,13 +109,6 @@ def prog_load(kernel: Kernel, task: Task, attr: ProgLoadAttr) -> int:
     from bpfctl.kernel.bpf.prog_load import load
 
     return load(kernel, task, attr)
-
-
-def prog_test_run(kernel: Kernel, task: Task, attr: ProgRunAttr) -> ProgRunResult:
-    """BPF_PROG_TEST_RUN: see :func:`bpfctl.kernel.bpf.test_run.prog_test_run`."""
-    from bpfctl.kernel.bpf import test_run
-
-    return test_run.prog_test_run(kernel, task, attr)
 
 
 def prog_bind_map(kernel: Kernel, task: Task, attr: BindMapAttr) -> None:

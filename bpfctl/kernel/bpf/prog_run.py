@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bpfctl.kernel.records import Counter
+
 if TYPE_CHECKING:
     from bpfctl.kernel.bpf.vm.runtime import Context
     from bpfctl.kernel.kernel import Kernel
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 CALL_NS = 20
 INSN_BYTES = 8
+STATS = "bpf_stats"
+"""Counter: who asked for statistics."""
 
 
 def run_time_ns(prog: ProgRecord) -> int:
@@ -22,13 +26,13 @@ def run_time_ns(prog: ProgRecord) -> int:
     return CALL_NS + len(prog.insns) // INSN_BYTES
 
 
-def run_prog(kernel: Kernel, prog: ProgRecord, ctx: Context, cpu: int, times: int = 1) -> int:
+def run_prog(kernel: Kernel, prog: ProgRecord, ctx: Context, times: int = 1) -> int:
     """Run ``prog`` on ``ctx`` and return the r0 of the last round, 64 bits.
 
     :raises KernelError: EINTR (stopped), EFAULT (a bug of the verifier), EBUSY (nested too deep).
     """
     try:
-        return kernel.vm.repeat(prog.id, ctx, times, cpu)
+        return kernel.vm.repeat(prog.id, ctx, times, kernel.ctx.cpu)
     finally:
         spent = run_time_ns(prog) * times
         kernel.clock.advance(spent)
@@ -39,5 +43,5 @@ def run_prog(kernel: Kernel, prog: ProgRecord, ctx: Context, cpu: int, times: in
 
 def stats_enabled(kernel: Kernel) -> bool:
     """Tell whether anybody asked for run time statistics."""
-    found = kernel.counters.get("bpf_stats")
+    found = kernel.storage.registry(Counter).get(STATS)
     return found is not None and found.value > 0

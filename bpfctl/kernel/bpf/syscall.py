@@ -117,7 +117,8 @@ _ELSEWHERE = {
     Cmd.MAP_DELETE_BATCH: "batch:map_delete_batch",
     Cmd.PROG_LOAD: "prog:prog_load",
     Cmd.PROG_BIND_MAP: "prog:prog_bind_map",
-    Cmd.PROG_TEST_RUN: "prog:prog_test_run",
+    Cmd.PROG_TEST_RUN: "test_run:prog_test_run",
+    Cmd.ENABLE_STATS: "stats:enable_stats",
     Cmd.BTF_LOAD: "btf:btf_load",
 }
 

@@ -17,10 +17,10 @@ NSEC_PER_USEC, USEC_PER_SEC = 1000, 1_000_000
 
 def trace_print(kernel: Kernel, text: bytes) -> None:
     """Print a line, with who printed it, where and when (trace_bpf_trace_printk)."""
-    task = kernel.current
+    task = kernel.ctx.task
     comm = task.comm[:15] if task is not None else "<idle>"
     pid = task.pid if task is not None else 0
-    cpu = kernel.running_cpu()
+    cpu = kernel.ctx.cpu
     usec = kernel.clock.ns // NSEC_PER_USEC
     stamp = f"{usec // USEC_PER_SEC:5d}.{usec % USEC_PER_SEC:06d}"
     head = f"{comm:>16}-{pid:<7} [{cpu:03d}] ...11 {stamp}: bpf_trace_printk: "

@@ -87,7 +87,7 @@ def source(rt: Runtime, args: list[int]) -> Source:
         found = find(rt, addr, STRING_LIMIT)
         return found[:-1] if isinstance(found, bytes) else b""
 
-    seed = rt.kernel.config.hash_seed.to_bytes(8, "little")
+    seed = rt.kernel.config.random_seed.to_bytes(8, "little")
     return Source(args, read, text, ksyms.name_at, seed)
 
 

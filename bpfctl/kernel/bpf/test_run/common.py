@@ -47,7 +47,7 @@ class Test:
         :raises KernelError: EINTR (stopped).
         """
         self.duration = run_time_ns(self.prog)
-        return run_prog(self.kernel, self.prog, ctx, self.task.cpu, times)
+        return run_prog(self.kernel, self.prog, ctx, times)
 
     @property
     def facts(self) -> Runtime:

@@ -34,15 +34,14 @@ def run(test: Test) -> ProgRunResult:
     given = attr.ctx_in or b""
     if len(given) < attr.ctx_size_in:
         raise KernelError(E.FAULT, "ctx_in")
-    cpu = test.task.cpu
+    cpu = test.kernel.ctx.cpu
     if attr.flags & BPF_F_TEST_RUN_ON_CPU:
         if attr.cpu >= test.kernel.possible_cpus():
             raise KernelError(E.NXIO, f"cpu {attr.cpu}")
         cpu = attr.cpu
     ctx = PlainContext(test.mem, given[: attr.ctx_size_in].ljust(MAX_ARGS_SIZE, b"\0"))
-    was, test.task.cpu = test.task.cpu, cpu
     try:
-        return ProgRunResult(retval=test.run(ctx) & U32)
+        with test.kernel.ctx.on_cpu(cpu):
+            return ProgRunResult(retval=test.run(ctx) & U32)
     finally:
-        test.task.cpu = was
         ctx.release()
