@@ -54,6 +54,8 @@ _FAMILIES = {
     "bpf_struct_ops": ("struct_ops",),
     "bloom_filter": ("bloom_filter",),
     "arena": ("arena",),
+    "bpf_insn_array": ("insn_array",),
+    "rhash": ("rhash",),
 }
 BUILTIN: dict[str, str] = {
     name: f"bpfctl_maps.{module}" for module, names in _FAMILIES.items() for name in names

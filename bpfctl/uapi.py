@@ -50,6 +50,7 @@ MAP_TYPES: tuple[str, ...] = (
     "cgrp_storage",
     "arena",
     "insn_array",
+    "rhash",
 )
 MAP_TYPE_NUMBER: dict[str, int] = {name: number for number, name in enumerate(MAP_TYPES)}
 
@@ -110,6 +111,7 @@ BPF_F_VTYPE_BTF_OBJ_FD = 0x8000
 BPF_F_TOKEN_FD = 0x10000
 BPF_F_SEGV_ON_FAULT = 0x20000
 BPF_F_NO_USER_CONV = 0x40000
+BPF_F_RB_OVERWRITE = 0x80000
 
 # prog_flags of BPF_PROG_LOAD
 BPF_F_STRICT_ALIGNMENT = 0x1
@@ -127,6 +129,9 @@ BPF_ANY = 0
 BPF_NOEXIST = 1
 BPF_EXIST = 2
 BPF_F_LOCK = 4
+BPF_F_CPU = 8
+BPF_F_ALL_CPUS = 16
+CPU_SHIFT = 32
 
 
 class Cmd(IntEnum):
@@ -160,6 +165,19 @@ class Cmd(IntEnum):
 
 
 @dataclass(slots=True)
+class CommonAttr:
+    """struct bpf_common_attr (7.3): a log for commands that have none of their own.
+
+    ``log_buf`` tells whether there is a buffer; the kernel writes its text into ``log``.
+    """
+
+    log_buf: bool = False
+    log_size: int = 0
+    log_level: int = 0
+    log: str = ""
+
+
+@dataclass(slots=True)
 class MapCreateAttr:
     """BPF_MAP_CREATE. Sizes in bytes, ``max_entries`` in entries (ring buffers: bytes)."""
 
@@ -177,6 +195,9 @@ class MapCreateAttr:
     btf_value_type_id: int = 0
     btf_vmlinux_value_type_id: int = 0
     map_extra: int = 0
+    excl_prog_hash: bytes | None = None
+    excl_prog_hash_size: int = 0
+    common: CommonAttr | None = None
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from bpfctl.errors import KernelError, TaskKilled, errno_name
 from bpfctl.kernel.kernel import Kernel
-from bpfctl.kernel.profile import NEWEST
+from bpfctl.kernel.profile import LONG_TERM
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.libbpf.rlimit import explain_eperm
 
@@ -27,7 +27,7 @@ class Machine:
     The sample runs as the only task of its cgroup, which ``memory_max`` limits.
     """
 
-    kernel: str = NEWEST
+    kernel: str = LONG_TERM
     patch: int | None = None
     cpus: int = 4
     memlock: int | None = DEFAULT_MEMLOCK

@@ -185,7 +185,8 @@ def flags(cls: type[MapType]) -> None:
         pairs = lab.elements(2)
         key, value = pairs[0]
         other = pairs[1][1]
-        for odd in (3, 8, 1 << 32):
+        one_value = cls.cpu_flags and lab.kernel.profile.checks.cpu_flags
+        for odd in (3, 32 if one_value else 8, 1 << 32):
             result = attempt(lab.bpf.map_update_elem, fd, key, value, odd)
             demand(
                 isinstance(result, KernelError),

@@ -30,6 +30,11 @@ class Machine:
         return self.kernel if self.patch is None else f"{self.kernel}+{self.patch}"
 
     @property
+    def label(self) -> str:
+        """The release, with a word where nothing of it was measured."""
+        return self.release + self.profile.caveat
+
+    @property
     def profile(self) -> profiles.Profile:
         """The kernel's profile."""
         return profiles.load(self.kernel, self.patch)
@@ -57,14 +62,16 @@ def parse_kernels(words: Iterable[str]) -> list[tuple[str, int | None]]:
         if plus and not (number.isascii() and number.isdigit()):
             raise CommandError(f"kernel '{word}': the patch must be a number")
         patch = int(number) if plus else None
+        release = profiles.resolve(release)
         profiles.load(release, patch)
         found.append((release, patch))
     return list(dict.fromkeys(found))
 
 
 def default_kernels() -> list[tuple[str, int | None]]:
-    """Return one kernel of each way of accounting: the last with rlimits, and the newest."""
-    return [("5.10", None), (profiles.NEWEST, None)]
+    """Return one kernel of each way of accounting: the last with rlimits, and the newest long-term
+    one."""
+    return [("5.10", None), (profiles.LONG_TERM, None)]
 
 
 def parse_cpus(text: str) -> list[int]:

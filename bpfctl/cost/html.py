@@ -41,7 +41,7 @@ def render(plan: Plan, costs: list[MachineCost], actor: Actor) -> str:
 
     They are drawn for each kernel of ``costs`` at its first CPU count.
     """
-    firsts = list({cost.machine.release: cost for cost in reversed(costs)}.values())[::-1]
+    firsts = list({cost.machine.label: cost for cost in reversed(costs)}.values())[::-1]
     style = (resources.files("bpfctl.cost") / "report.css").read_text(encoding="utf-8")
     body = [
         "<h1>What it costs</h1>",
@@ -105,7 +105,7 @@ def _same_outcomes(verdicts: list[tuple[MachineCost, Verdict]]) -> dict[Outcome,
     """Return the CPU counts of each kernel for which a limit ends the same way."""
     found: dict[Outcome, list[int]] = {}
     for cost, verdict in verdicts:
-        kernel = f"kernel {cost.machine.release}"
+        kernel = f"kernel {cost.machine.label}"
         told = (kernel, limit_name(verdict.limit, size), outcome(verdict), verdict.holds)
         found.setdefault(told, []).append(cost.machine.cpus)
     return found
@@ -197,7 +197,7 @@ def _growth_with_cpus(
         machines = [replace(first.machine, cpus=cpus) for cpus in counts]
         found = [known.get(m) or price(plan, m, first.fills, actor) for m in machines]
         tops = [cost.totals[highest_level(cost)] for cost in found]
-        taken.append(Series(first.machine.release, [_taken(top) for top in tops]))
+        taken.append(Series(first.machine.label, [_taken(top) for top in tops]))
         held.append(Series(_held_name(first), [_held(first)(top) for top in tops]))
     xs = [str(count) for count in counts]
     return ["<h2>Growth with CPUs</h2>", *_pair("possible CPUs", xs, taken, held)]
@@ -207,14 +207,14 @@ def _growth_with_fill(plan: Plan, firsts: list[MachineCost], actor: Actor) -> li
     taken, held = [], []
     for first in firsts:
         totals = price(plan, first.machine, _SWEEP_FILLS, actor).totals[1:]
-        taken.append(Series(first.machine.release, [_taken(total) for total in totals]))
+        taken.append(Series(first.machine.label, [_taken(total) for total in totals]))
         held.append(Series(_held_name(first), [_held(first)(total) for total in totals]))
     return ["<h2>Growth with fill</h2>", *_pair("elements in every map", _SWEEP_FILLS, taken, held)]
 
 
 def _held_name(cost: MachineCost) -> str:
     what = "RLIMIT_MEMLOCK" if uses_rlimit(cost) else "memory.max"
-    return f"{cost.machine.release}: {what}"
+    return f"{cost.machine.label}: {what}"
 
 
 def _pair(

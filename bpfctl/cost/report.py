@@ -39,6 +39,7 @@ def _machine(cost: MachineCost) -> dict[str, Any]:
     machine = cost.machine
     return {
         "kernel": machine.kernel,
+        "measured": machine.profile.measured,
         "patch": machine.patch,
         "cpus": machine.cpus,
         "page_size": machine.page_size,

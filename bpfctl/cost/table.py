@@ -66,7 +66,7 @@ def tables(costs: list[MachineCost], amount: Amount) -> Iterator[Table]:
 def machine_title(cost: MachineCost) -> str:
     """Return what a machine is called: ``kernel 6.12, 4 possible CPUs``."""
     cpus = cost.machine.cpus
-    return f"kernel {cost.machine.release}, {cpus} possible CPU{'s' if cpus > 1 else ''}"
+    return f"kernel {cost.machine.label}, {cpus} possible CPU{'s' if cpus > 1 else ''}"
 
 
 def uses_rlimit(cost: MachineCost) -> bool:
@@ -226,7 +226,7 @@ def _summary(costs: list[MachineCost], amount: Amount) -> Table:
     headers += [limit_name(verdict.limit, amount) for verdict in costs[0].verdicts]
     rows = []
     for cost in costs:
-        row = [cost.machine.release, str(cost.machine.cpus), amount(cost.totals[0].memlock)]
+        row = [cost.machine.label, str(cost.machine.cpus), amount(cost.totals[0].memlock)]
         row += [amount(cost.memlock_enough) if uses_rlimit(cost) else "-"] if rlimit else []
         row += [amount(cost.totals[level].charged) for level in levels]
         row += [amount(cost.totals[highest_level(cost)].uncharged), amount(cost.memory_max_enough)]
@@ -236,7 +236,7 @@ def _summary(costs: list[MachineCost], amount: Amount) -> Table:
     for cost in costs:
         for each in cost.refused:
             assert each.refused is not None
-            kernel, name = cost.machine.release, each.item.name
+            kernel, name = cost.machine.label, each.item.name
             refusals[f"kernel {kernel} refuses {name}: {each.refused.errno}"] = None
     return Table("all together", headers, rows, list(refusals))
 
@@ -257,7 +257,7 @@ def _by_map(costs: list[MachineCost], amount: Amount) -> Table:
         # Only the fewest and the most CPUs of each kernel.
         by_kernel: dict[str, list[MachineCost]] = {}
         for cost in costs:
-            by_kernel.setdefault(cost.machine.release, []).append(cost)
+            by_kernel.setdefault(cost.machine.label, []).append(cost)
         chosen = [c for found in by_kernel.values() for c in (found[0], found[-1])]
     headers = ["name", "type", "entries"]
     headers += [f"{cost.machine.release}/{cost.machine.cpus}" for cost in chosen]

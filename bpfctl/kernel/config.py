@@ -6,7 +6,7 @@ from typing import Any
 
 from bpfctl.errors import CommandError
 from bpfctl.kernel.mm.memcg import MODES
-from bpfctl.kernel.profile import NEWEST
+from bpfctl.kernel.profile import LONG_TERM, resolve
 from bpfctl.kernel.records import Setting
 from bpfctl.kernel.storage import Registry
 from bpfctl.light import dataclass, field_names, field_types
@@ -19,7 +19,7 @@ PAGE_SIZES = (4096, 8192, 16384, 32768, 65536)
 class Config:
     """What a kernel was booted with. Sizes in bytes; ``memlock_default`` 0 is the profile's."""
 
-    kernel: str = NEWEST
+    kernel: str = LONG_TERM
     patch: int | None = None
     possible_cpus: int = 4
     page_size: int = 4096
@@ -84,6 +84,8 @@ def parse_setting(name: str, text: str) -> Any:
     types = field_types(Config)
     if name not in types:
         raise CommandError(f"unknown setting '{name}'", hint=f"known: {', '.join(types)}")
+    if name == "kernel":
+        return resolve(text)
     if types[name] == "str":
         return text
     if text == "" and "None" in types[name]:

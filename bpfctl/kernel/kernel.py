@@ -93,10 +93,14 @@ class Kernel(Machine):
     def _run(self, pid: int, call: Callable[..., T], *args: Any) -> T:
         """Do ``call(kernel, task, *args)`` as task ``pid``."""
         task = self.task(pid)
-        self.memcg.charger.refusal = None
+        charger = self.memcg.charger
+        charger.refusal = charger.kill = None
         try:
             with self.ctx.running(task):
-                return call(self, task, *args)
+                result = call(self, task, *args)
+            if charger.kill is not None:
+                raise charger.kill
+            return result
         except OomKill as kill:
             hint = self._refusal_hint()
             self.exit_task(pid)

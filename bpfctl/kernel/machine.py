@@ -60,14 +60,22 @@ class Machine:
         self.rng = Prandom(counters, config.random_seed)
         self.ctx = Context(self.clock)
         self.tasks = storage.registry(Task)
+        accounting = self.profile.accounting
         self.memcg = MemcgTree(
             storage,
             config.page_size,
             config.cgroup_memory,
-            self.profile.accounting.atomic_counts_max,
+            accounting.atomic_counts_max,
+            accounting.nowait_counts_max,
+            accounting.sock_throttled,
         )
         self.mm = Allocators(
-            storage, self.memcg, config.page_size, config.possible_cpus, config.memory
+            storage,
+            self.memcg,
+            config.page_size,
+            config.possible_cpus,
+            config.memory,
+            accounting.vmalloc_large_orders,
         )
         self.memlock = MemlockAccount(storage.registry(User), config.page_size)
         self.files = FileTable(
@@ -95,7 +103,7 @@ class Machine:
         return machine
 
     @classmethod
-    def in_memory(cls: type[M], profile: str = profiles.NEWEST, **settings: Any) -> M:
+    def in_memory(cls: type[M], profile: str = profiles.LONG_TERM, **settings: Any) -> M:
         """Boot a machine that goes with the process; ``settings`` are fields of Config."""
         return cls.boot(MemoryStorage(), Config(kernel=profile, **settings))
 

@@ -111,6 +111,7 @@ KINDS: dict[str, Kind] = {
             ),
             Attribute("type", "how it carries data (unix)", "stream", ("stream", "dgram")),
             Attribute("reuseport", "SO_REUSEPORT is set", False),
+            Attribute("umem", "it has rings and memory of its own (xdp)", True),
         ),
     ),
     "inode": Kind("an open file on some file system", "a path, or any label"),

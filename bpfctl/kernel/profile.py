@@ -17,8 +17,12 @@ from typing import Any
 from bpfctl.errors import ProfileError
 from bpfctl.light import dataclass, field_names
 
-NEWEST = "6.18"
-PROFILES = ("5.10", "5.11", "6.1", "6.12", "6.18")
+NEWEST = "7.3"
+LONG_TERM = "6.18"
+"""The newest long-term kernel: what a state is made with unless it is told otherwise."""
+THIS = "this"
+"""Stands for the release of the running kernel."""
+PROFILES = ("5.10", "5.11", "5.15", "6.1", "6.6", "6.12", "6.18", "7.3")
 LAST_PATCH = 34
 POINTER = 8
 
@@ -39,6 +43,10 @@ class Accounting:
     prefill_gfp: str
     atomic_families: frozenset[str]
     atomic_counts_max: bool
+    nowait_counts_max: bool
+    sock_throttled: bool
+    vmalloc_large_orders: bool
+    kvmalloc_waits: bool
     accounted_pages_mappable: bool
 
 
@@ -83,6 +91,10 @@ class Checks:
     kptr_refused: frozenset[str]
     btf_last_kind: int
     btf_struct_ops_late: bool
+    cpu_flags: bool
+    ringbuf_overwrite: bool
+    excl_prog_hash: bool
+    common_attrs: bool
 
 
 @dataclass(slots=True)
@@ -90,8 +102,18 @@ class Hashtab:
     """Details of kernel/bpf/hashtab.c."""
 
     map_locked: int
+    usage_counts_locks: bool
     hash_of_maps_spares: bool
     lru_target_free: str
+
+
+@dataclass(slots=True)
+class ArenaFacts:
+    """Details of kernel/bpf/arena.c; ``range_node`` in bytes."""
+
+    scratch_page: bool
+    range_node: int
+    usage_counts_pages: bool
 
 
 @dataclass(slots=True)
@@ -100,6 +122,7 @@ class Net:
 
     optmem_max: int
     psock_protocols: frozenset[str]
+    xsk_needs_umem: bool
 
 
 @dataclass(slots=True)
@@ -164,6 +187,7 @@ class Progs:
     alloc_errno: int
     jit_prologue: int
     jit_exit: int
+    verifier_work: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -202,10 +226,14 @@ class Runtime:
 
 @dataclass(slots=True)
 class Profile:
-    """One kernel release. ``sizeof`` maps struct names to bytes (x86-64)."""
+    """One kernel release. ``sizeof`` maps struct names to bytes (x86-64).
+
+    ``measured``: its figures and verdicts were compared with a running kernel of that release.
+    """
 
     name: str
     release: str
+    measured: bool
     verified: str
     memlock_default: int
     tag_digest: str
@@ -216,6 +244,7 @@ class Profile:
     limits: Limits
     checks: Checks
     hashtab: Hashtab
+    arena: ArenaFacts
     net: Net
     local_storage: LocalStorage
     struct_ops: StructOps
@@ -224,6 +253,11 @@ class Profile:
     batch: dict[str, frozenset[str]]
     sizes: dict[str, int]
     patch: int | None = None
+
+    @property
+    def caveat(self) -> str:
+        """What goes behind the name of a kernel wherever its figures or verdicts are shown."""
+        return "" if self.measured else " (not measured)"
 
     def sizeof(self, struct: str) -> int:
         """Bytes of ``struct``."""
@@ -251,13 +285,22 @@ _TABLES: dict[str, type[Any]] = {
     "limits": Limits,
     "checks": Checks,
     "hashtab": Hashtab,
+    "arena": ArenaFacts,
     "net": Net,
     "local_storage": LocalStorage,
     "progs": Progs,
     "runtime": Runtime,
 }
 _OTHER_TABLES = ("batch", "sizeof", "struct_ops", "struct_ops_types", "struct_ops_members")
-_SCALARS = ("release", "verified", "memlock_default", "tag_digest", "map_types", "prog_types")
+_SCALARS = (
+    "release",
+    "measured",
+    "verified",
+    "memlock_default",
+    "tag_digest",
+    "map_types",
+    "prog_types",
+)
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -312,7 +355,12 @@ def _table(cls: type[Any], name: str, data: dict[str, Any]) -> Any:
     if set(data) != known:
         odd = ", ".join(sorted(set(data) ^ known))
         raise ProfileError(f"kernel profile: table [{name}] lacks or does not know: {odd}")
-    return cls(**{k: frozenset(v) if isinstance(v, list) else v for k, v in data.items()})
+    return cls(**{k: _listed(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+def _listed(words: list[Any]) -> frozenset[Any] | tuple[Any, ...]:
+    """Return names as a set; numbers keep their order."""
+    return tuple(words) if words and isinstance(words[0], int) else frozenset(words)
 
 
 def _members(declared: list[str]) -> Iterator[Member]:
@@ -397,6 +445,23 @@ def _apply_series(data: dict[str, Any], patch: int) -> dict[str, Any]:
         ]
         accounting.update(step.sets)
     return {**data, "accounting": accounting}
+
+
+def resolve(name: str) -> str:
+    """Return the name of a profile as given, or for "this" that of the running kernel.
+
+    :raises ProfileError: the running kernel has no profile.
+    """
+    if name != THIS:
+        return name
+    release = os.uname().release if hasattr(os, "uname") else ""
+    found = ".".join(release.split(".")[:2])
+    if found not in PROFILES:
+        raise ProfileError(
+            f"the running kernel, {release or 'not Linux'}, has no profile",
+            hint=f"known kernels: {', '.join(PROFILES)}; take the nearest",
+        )
+    return found
 
 
 @cache

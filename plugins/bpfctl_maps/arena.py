@@ -64,13 +64,19 @@ class Arena(MapType):
         return self.kernel.config.page_size
 
     def alloc(self) -> None:
+        facts = self.kernel.profile.arena
         self.struct_alloc("arena", self.sizeof("bpf_arena"))
+        if facts.range_node:
+            self.mem.kmalloc("range_node", facts.range_node, GFP_KERNEL | self.account("area"))
+        if facts.scratch_page:
+            self.mem.alloc_pages("scratch", 1, GFP_KERNEL | self.account("area"))
         start = self.rec.map_extra
         end = start + self.rec.max_entries * self._page if start else 0
         self.rec.priv.update(start=start, end=end)
 
     def mem_usage(self) -> int:
-        return 0
+        counted = self.kernel.profile.arena.usage_counts_pages
+        return self.rec.nr_elems * self._page if counted else 0
 
     def check_btf(self, key_type: Any, value_type: Any) -> None:
         """Take any types; those of a real map have sizes, which this one has not."""

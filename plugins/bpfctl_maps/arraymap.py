@@ -144,9 +144,13 @@ class ValueArray(ArrayBase):
         return self.zeros() if cell is None else self.loaded(cell[0])
 
     def update(self, key: bytes, value: bytes, flags: int) -> None:
-        if self.percpu and flags > 2:
-            raise KernelError(E.INVAL)
-        self.prog_update(key, value, flags)
+        if not self.percpu or not self.check_percpu_flags(flags):
+            self.prog_update(key, value, flags)
+            return
+        index = index_of(key)
+        if index >= self.rec.max_entries:
+            raise KernelError(E.BIG)
+        self.cells.put(key, self.stored(self.one_value(self.lookup(key), value, flags)), index)
 
     def prog_update(self, key: bytes, value: bytes, flags: int) -> None:
         self.check_update_flags(flags)
@@ -257,6 +261,7 @@ class PercpuArray(ValueArray):
 
     name = "percpu_array"
     values = PERCPU
+    cpu_flags = True
     special_fields = frozenset({"kptr"})
 
     def memlock_cost(self, bypass_spec_v1: bool) -> int:

@@ -56,6 +56,10 @@ SUBSYSTEMS = {
         taken=(b"reno", b"cubic"),
     ),
     "bpf_dummy_ops": Subsystem(registers=False),
+    "Qdisc_ops": Subsystem(registers=False),
+    "io_uring_bpf_ops": Subsystem(registers=False),
+    "sched_ext_ops": Subsystem(registers=False),
+    "sched_ext_ops_cid": Subsystem(registers=False),
 }
 
 

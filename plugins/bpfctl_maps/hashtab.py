@@ -160,7 +160,8 @@ class Htab(MapType):
     def mem_usage(self) -> int:
         rec = self.rec
         usage = self.sizeof("bpf_htab") + self.nr_buckets * self.sizeof("bucket")
-        usage += LOCK_COUNTERS * 4 * self.cpus
+        if self.kernel.profile.hashtab.usage_counts_locks:
+            usage += LOCK_COUNTERS * 4 * self.cpus
         if not self.prealloc:
             usage += (self.elem_size + POINTER) * rec.nr_elems
             if self.percpu:
@@ -294,9 +295,12 @@ class Htab(MapType):
 
     def update(self, key: bytes, value: bytes, flags: int) -> None:
         if flags:
-            if self.percpu and flags & BPF_F_LOCK:
-                raise KernelError(E.INVAL)
-            self.check_update_flags(flags)
+            if self.percpu and self.check_percpu_flags(flags):
+                before = self.cells.get(key)
+                old_value = self.loaded(before[0]) if before else bytes(self.slot_size * self.cpus)
+                value = self.one_value(old_value, value, flags)
+            elif not self.percpu:
+                self.check_update_flags(flags)
             self.check_lock(flags)
         old = self.cells.get(key)
         if flags:
@@ -339,6 +343,7 @@ class PercpuHtab(Htab):
 
     name = "percpu_hash"
     values = PERCPU
+    cpu_flags = True
     special_fields = frozenset({"kptr"})
 
 
@@ -423,13 +428,16 @@ class LruPercpuHtab(LruHtab):
 
     name = "lru_percpu_hash"
     values = PERCPU
+    cpu_flags = True
     special_fields = frozenset({"kptr"})
 
     def update(self, key: bytes, value: bytes, flags: int) -> None:
-        if flags > BPF_EXIST:
-            raise KernelError(E.INVAL)
+        named = self.check_percpu_flags(flags)
         node = self._pop(key) if flags != BPF_EXIST else None
         old = self.cells.get(key)
+        if named:
+            before = self.loaded(old[0]) if old else bytes(self.slot_size * self.cpus)
+            value = self.one_value(before, value, flags)
         try:
             self.check_presence(old, flags)
             if old is not None:

@@ -222,9 +222,11 @@ class LpmTrie(MapType):
         label, size = (IM_NODE, self._im_size) if flags & BARE else (NODE, self._node_size)
         return self.map_mem().kmalloc(label, size, self.update_gfp())
 
-    def _free_node(self, node: Node) -> None:
-        if self._cached:
+    def _free_node(self, node: Node, unused: bool = False) -> None:
+        if self._cached and unused:
             self._cache().free(self._cpu)
+        elif self._cached:
+            self._cache().free_rcu()
         else:
             self.mem.free(IM_NODE if node.flags & BARE else NODE, 1, node.payer)
 
@@ -241,8 +243,11 @@ class LpmTrie(MapType):
         added = after - rec.nr_elems
         joined = self._im_nodes_of(after) - self._im_nodes_of(rec.nr_elems)
         if self._cached:
-            if added + joined > 0:
-                self._cache().alloc_many(self._cpu, added + joined)
+            leaves = 1 << self.max_prefixlen
+            was, now = (self._im_nodes_of(min(nr, leaves)) for nr in (rec.nr_elems, after))
+            if added:
+                self._cache().alloc_many(self._cpu, added + now - was)
+                self._cache().free_rcu(now - was - joined)
         elif added:
             gfp = self.update_gfp()
             self.map_mem().kmalloc(NODE, self._node_size, gfp, added)
@@ -329,7 +334,7 @@ class LpmTrie(MapType):
         try:
             self._insert(new, flags)
         except KernelError:
-            self._free_node(new)
+            self._free_node(new, unused=True)
             raise
 
     def _insert(self, new: Node, flags: int) -> None:

@@ -16,7 +16,7 @@ from bpfctl.kernel.bpf.facts import NONE
 from bpfctl.kernel.bpf.map import MapType, round_up
 from bpfctl.kernel.mm.gfp import GFP_KERNEL, GFP_RETRY_MAYFAIL
 from bpfctl.kernel.records import Task
-from bpfctl.uapi import BPF_F_NUMA_NODE, MapCreateAttr
+from bpfctl.uapi import BPF_F_NUMA_NODE, BPF_F_RB_OVERWRITE, MapCreateAttr
 from bpfctl_maps.sparse import SparseBytes
 
 META_PAGES = 3
@@ -58,7 +58,7 @@ class Ring(MapType):
     # --- creation --------------------------------------------------------
 
     def attr_check(self, attr: MapCreateAttr, task: Task) -> None:
-        if attr.map_flags & ~BPF_F_NUMA_NODE:
+        if attr.map_flags & ~self._flags():
             raise KernelError(E.INVAL, f"map_flags {attr.map_flags:#x}")
         size = attr.max_entries
         aligned = size and not size & (size - 1) and size % self._page == 0
@@ -66,6 +66,10 @@ class Ring(MapType):
             raise KernelError(E.INVAL, "sizes")
         if 0 < self.kernel.profile.limits.ringbuf_max < size:
             raise KernelError(E.BIG, "max_entries")
+
+    def _flags(self) -> int:
+        """Return the map_flags that may be given."""
+        return BPF_F_NUMA_NODE
 
     @property
     def _page(self) -> int:
@@ -182,6 +186,10 @@ class Ringbuf(Ring):
     """BPF_MAP_TYPE_RINGBUF: programs produce, a process consumes."""
 
     name = "ringbuf"
+
+    def _flags(self) -> int:
+        overwrite = self.kernel.profile.checks.ringbuf_overwrite
+        return super()._flags() | (BPF_F_RB_OVERWRITE if overwrite else 0)
 
     def mmap(self, offset: int, length: int, writable: bool) -> None:
         if writable and (offset != 0 or length != self._page):

@@ -64,6 +64,8 @@ class XskMap(SocketMap):
         sock = sockfd_lookup(self.kernel, int.from_bytes(value, "little"))
         if sock.priv["proto"] != "xdp":
             raise KernelError(E.OPNOTSUPP, sock.priv["proto"])
+        if self.kernel.profile.net.xsk_needs_umem and not sock.priv.get("umem", True):
+            raise KernelError(E.NOBUFS, "a socket without umem")
         mem = self.map_mem()
         payer = mem.kmalloc(NODE, self.sizeof("xsk_map_node"), self.update_gfp())
         try:

@@ -86,7 +86,7 @@ FISH_LINES = {
     "bpfctl map show pinned '/sys/fs/bpf/fl": ["/sys/fs/bpf/flows"],
     "bpfctl memcg show /web/two\\ w": ["/web/two words"],
     "bpfctl --cgroup=/web/": ["--cgroup=/web/two words"],
-    "bpfctl sim new --kernel=5": ["--kernel=5.10", "--kernel=5.11"],
+    "bpfctl sim new --kernel=5": ["--kernel=5.10", "--kernel=5.11", "--kernel=5.15"],
     "bpfctl memcg set /web memory.ma": ["memory.max="],
     "BPFCTL_STATE=/none bpfctl map show id ": [],
     "true; bpfctl map show name jo": ["jobs"],

@@ -22,7 +22,7 @@ NAMES = ["flows", "jobs", "progs", "outer"]
 PINS = [f"/sys/fs/bpf/{name}" for name in ("flows", "outer", "progs", "sub/jobs")]
 SELECTORS = ["id", "name", "pinned"]
 FLAGS = ["any", "noexist", "exist"]
-RELEASES = ["5.10", "5.11", "6.1", "6.12", "6.18"]
+RELEASES = ["5.10", "5.11", "5.15", "6.1", "6.6", "6.12", "6.18", "7.3", "this"]
 CREATE = ["type", "name", "key", "value", "entries", "flags", "offload_dev", "inner_map"]
 FILE = ["<file>"]
 DIRECTORY = ["<dir>"]
@@ -121,12 +121,12 @@ CASES: dict[str, list[str]] = {
     "si n|": ["new"],
     "sim new --kern|": ["--kernel"],
     "sim new --kernel |": RELEASES,
-    "sim new --kernel=5|": ["--kernel=5.10", "--kernel=5.11"],
+    "sim new --kernel=5|": ["--kernel=5.10", "--kernel=5.11", "--kernel=5.15"],
     "sim new --patch 3|": ["3", "30", "31", "32", "33", "34"],
     "sim new --cgroup-memory no|": ["nokmem", "nobpf"],
     "sim new --from-toml |": FILE,
     "sim set ker|": ["kernel"],
-    "sim set kernel 6|": ["6.1", "6.12", "6.18"],
+    "sim set kernel 6|": ["6.1", "6.6", "6.12", "6.18"],
     "sim set cgroup-memory of|": ["off"],
     "sim import |": FILE,
     "sim diff a |": FILE,
@@ -162,7 +162,7 @@ CASES: dict[str, list[str]] = {
     "cost --map type=hash,ent|": ["type=hash,entries="],
     "cost --map type=hash,flags=no_p|": ["type=hash,flags=no_prealloc"],
     "cost --map type=hash,flags=no_prealloc|zero|": ["type=hash,flags=no_prealloc|zero_seed"],
-    "cost --kernel 5.10,6.18,6|": ["5.10,6.18,6.1", "5.10,6.18,6.12"],
+    "cost --kernel 5.10,6.18,6|": ["5.10,6.18,6.1", "5.10,6.18,6.6", "5.10,6.18,6.12"],
     "cost --fill e|": ["empty"],
     "series show 3|": ["3", "30", "31", "32", "33", "34"],
     "completion |": ["bash", "zsh", "fish"],

@@ -56,6 +56,7 @@ def maps(draw: st.DrawFn) -> dict[str, Any]:
         spec["flags"] = draw(st.sampled_from((0, NO_COMMON_LRU if lru else NO_PREALLOC)))
     elif name in FIXED:
         spec["key"], spec["value"] = FIXED[name]
+        spec["umem"] = 1
     elif name in STORAGES:
         spec |= {"max": 0, "flags": NO_PREALLOC, "btf": 1}
     elif name == "lpm_trie":
@@ -181,6 +182,7 @@ def test_every_type(kernel: str, name: str) -> None:
         pytest.skip(f"{kernel} has no {name}")
     key, value = FIXED.get(name, (4, 8))
     spec: dict[str, Any] = {"type": name, "key": key, "value": value, "max": 40, "flags": 0}
+    spec["umem"] = 1
     if name in STORAGES:
         spec |= {"max": 0, "flags": NO_PREALLOC, "btf": 1}
     elif name == "lpm_trie":

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bpfctl.kernel.kernel import Kernel
+from bpfctl.kernel.profile import PROFILES
 
 WORDS = (
     "type=hash,key=8,value=64,entries=100M",
@@ -39,7 +40,7 @@ def test_each_machine_is_booted_once(cli: Any, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(Kernel, "in_memory", counted)
     assert cli(*QUESTION).status == 0
-    assert len(boots) == 50
+    assert len(boots) == 10 * len(PROFILES)
 
 
 @pytest.mark.bench

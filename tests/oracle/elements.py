@@ -65,6 +65,8 @@ class Elements:
     def _object(self, kind: str) -> int:
         if kind == "tcp_socket" and self.spec.get("udp"):
             kind = "udp_socket"
+        if kind == "xsk_socket" and self.spec.get("umem"):
+            kind = "xsk_umem_socket"
         fd = self.lab.open_object(self.bpf, kind)
         self.opened.append(fd)
         return fd
@@ -106,7 +108,8 @@ class Elements:
         if self.kind == "arena":
             self._touch(fd, number)
             return
-        self.bpf.map_update_elem(fd, self.key(number), self.values[number])
+        flags = self.spec.get("uflags", 0)
+        self.bpf.map_update_elem(fd, self.key(number), self.values[number], flags)
 
     def _touch(self, fd: int, number: int) -> None:
         kernel, pid = self.lab.kernel, self.bpf.pid

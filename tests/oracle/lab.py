@@ -42,6 +42,7 @@ MODES: dict[int, tuple[bool, int]] = {
 GROUP_STRUCTS: dict[str, tuple[tuple[int, ...], int]] = {
     "6.1": ((), 1752),
     "6.12": ((2048, 1024), 1520),
+    "7.3": ((2048, 2048), 2080),
 }
 
 # What keys and values stand for -> kind and facts of a simulated object.
@@ -53,7 +54,8 @@ OBJECTS: dict[str, tuple[str, dict[str, Any]]] = {
     "tcp_socket": ("socket", {"proto": "tcp"}),
     "udp_socket": ("socket", {"proto": "udp"}),
     "reuseport_socket": ("socket", {"proto": "udp", "reuseport": True}),
-    "xsk_socket": ("socket", {"proto": "xdp"}),
+    "xsk_socket": ("socket", {"proto": "xdp", "umem": False}),
+    "xsk_umem_socket": ("socket", {"proto": "xdp"}),
 }
 
 

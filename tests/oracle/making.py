@@ -14,6 +14,9 @@ KEYLESS = ("queue", "stack", "bloom_filter")
 POPPED = ("queue", "stack")
 PERCPU = ("percpu_array", "percpu_hash", "lru_percpu_hash", "percpu_cgroup_storage")
 
+LOG_SIZE = 2048
+LOG_ATTR_SIZE = 24
+ONE_VALUE = 8 | 16
 DEFAULT_QUEUE_SIZE = 192
 LOOPBACK_IFINDEX = 1
 SIGNED_INT = 1
@@ -116,7 +119,32 @@ def map_attr(spec: dict[str, Any], inner_fd: int = 0, btf_fd: int = 0) -> uapi.M
         btf_value_type_id=blob[2] if blob else 0,
         btf_vmlinux_value_type_id=spec.get("vtid", 0),
         map_extra=spec.get("extra", 0),
+        excl_prog_hash=excl_hash(spec),
+        excl_prog_hash_size=spec.get("excl_size", 0),
+        common=common_attr(spec),
     )
+
+
+def excl_hash(spec: dict[str, Any]) -> bytes | None:
+    """Return what excl_prog_hash points to: 64 bytes, or none that can be read."""
+    pointer = spec.get("excl", 0)
+    if not pointer:
+        return None
+    return bytes(range(1, 65)) if pointer == 1 else b""
+
+
+def common_attr(spec: dict[str, Any]) -> uapi.CommonAttr | None:
+    """Return the second attribute of the call; what ``common_size`` cuts off is zero."""
+    if "clog" not in spec:
+        return None
+    words = {
+        "log_buf": not spec.get("clog_null"),
+        "log_size": spec.get("clog_size", LOG_SIZE),
+        "log_level": spec["clog"] - 1,
+    }
+    ends = {"log_buf": 8, "log_size": 12, "log_level": 16}
+    size = spec.get("common_size", LOG_ATTR_SIZE)
+    return uapi.CommonAttr(**{name: words[name] for name, end in ends.items() if end <= size})
 
 
 def counter_key(spec: dict[str, Any], number: int) -> bytes | None:
@@ -140,6 +168,8 @@ def lpm_key(size: int, number: int) -> bytes:
 def plain_value(spec: dict[str, Any], cpus: int) -> bytes:
     """Return a value of zeros; per-CPU types take a slot for each possible CPU."""
     size = spec["value"]
+    if spec.get("uflags", 0) & ONE_VALUE:
+        return bytes(size)
     return bytes((size + 7) // 8 * 8 * cpus) if spec["type"] in PERCPU else bytes(size)
 
 

@@ -155,7 +155,8 @@ def _repeated(
     """Return what is done again and again, and how often at most; the worker is in ``group``."""
     if spec.get("isprog"):
         lab.move(bpf, group)
-        return lambda _: _discard(load_minimal(bpf, spec["insns"])), MOST_OBJECTS
+        most = spec.get("maxn", MOST_OBJECTS)
+        return lambda _: _discard(load_minimal(bpf, spec["insns"])), most
     prep = lab.prepare(bpf, spec)
     if not spec.get("upd"):
         lab.move(bpf, group)

@@ -9,6 +9,7 @@ from bpfctl.errors import KernelError
 from bpfctl.libbpf.bpf import Bpf
 from oracle.elements import Elements
 from oracle.lab import Lab, PrepError, changed, name_of
+from oracle.making import map_attr
 
 Spec = dict[str, Any]
 Result = dict[str, Any]
@@ -52,14 +53,17 @@ def create(lab: Lab, spec: Spec) -> Result:
         lab.move(bpf, group)
         lab.become(bpf, 0, spec.get("rl"))
         fds = []
+        attr = map_attr(spec, prep.inner_fd, prep.btf_fd)
         try:
-            fds = [lab.create(bpf, spec, prep) for _ in range(spec.get("K", 1))]
+            fds = [bpf.map_create(attr) for _ in range(spec.get("K", 1))]
         except KernelError as exc:
             result = failed(exc)
         else:
             result = {"ok": True, **described(bpf, fds[0])}
             result["create"] = lab.counters(group)
             result["create_bytes"] = lab.charged_bytes(group)
+        if attr.common is not None:
+            result["log"] = attr.common.log
         for fd in fds:
             bpf.close(fd)
         result["after_close"] = left(lab, group)
@@ -132,8 +136,19 @@ def _steps(
     note("update", "updated", attempts(elements.updates(fd, 0, n)))
     if n2:
         note("update2", "updated2", attempts(elements.updates(fd, n, n2)))
+    if "lflags" in elements.spec:
+        result["lookup"] = looked_up(bpf, fd, elements.key(0), elements.spec["lflags"])
     note("delete", "deleted", attempts(elements.deletes(fd, n)))
     return result
+
+
+def looked_up(bpf: Bpf, fd: int, key: bytes | None, flags: int) -> str:
+    """Look a key up and return "ok" or an errno."""
+    try:
+        bpf.map_lookup_elem(fd, key, flags=flags)
+    except KernelError as exc:
+        return name_of(exc)
+    return "ok"
 
 
 def who(lab: Lab, spec: Spec) -> Result:

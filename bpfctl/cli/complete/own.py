@@ -14,7 +14,7 @@ from bpfctl.cli.complete.answer import PROGRAM, items
 from bpfctl.cli.complete.state import Offer, State
 from bpfctl.cli.complete.words import FILES, NOTHING, Offers, map_types, words
 from bpfctl.errors import CommandError
-from bpfctl.kernel.profile import LAST_PATCH, PROFILES
+from bpfctl.kernel.profile import LAST_PATCH, PROFILES, THIS
 
 _PATCHED = "5.10"
 _KNOBS = ("max", "high", "low", "min")
@@ -95,7 +95,7 @@ def _series_points(query: Query) -> Offers:
 
 
 def _releases(query: Query) -> Offers:
-    return [(name, f"Linux {name}") for name in PROFILES]
+    return [*[(name, f"Linux {name}") for name in PROFILES], (THIS, "the running kernel")]
 
 
 def _kernels(query: Query) -> Offers:

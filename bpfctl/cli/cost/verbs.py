@@ -41,7 +41,7 @@ _OBJECTS_PER_COLLECTION = 500_000
 @click.option(
     "--kernel", "kernels", multiple=True, metavar="RELEASE",
     help="5.10, 5.11, 6.1, 6.12, 6.18, 5.10+N (N patches of the series), all "
-    "(default: 5.10 and the newest).",
+    "(default: 5.10 and 6.18).",
 )  # fmt: skip
 @click.option(
     "--cpus", metavar="LIST", help="Possible CPUs: 4, 1,2,8, 1-8, 1..128 (doubling) (default: 4)."

@@ -41,6 +41,10 @@ BUILT_IN = (
     "numa_nodes",
 )
 FOR_GOOD = ("page_size",)
+KERNEL_HELP = (
+    "5.10, 5.11, 5.15, 6.1, 6.6, 6.12, 6.18, 7.3, or this for the running kernel's release "
+    "(default: 6.18, a long-term kernel)."
+)
 MODES = ("on", "nokmem", "nobpf", "off")
 
 _LAZY = {
@@ -87,7 +91,7 @@ def state_file(app: App) -> str:
 
 
 @sim.command()
-@click.option("--kernel", metavar="RELEASE", help="5.10, 5.11, 6.1, 6.12, 6.18 (default: newest).")
+@click.option("--kernel", metavar="RELEASE", help=KERNEL_HELP)
 @click.option("--patch", metavar="N", help="5.10 plus the first N patches (0-34) of the series.")
 @click.option("--cpus", metavar="N", help="Possible CPUs, 1 to 8192 (default: 4).")
 @click.option("--page-size", metavar="SIZE", help="Page size (default: 4096).")
@@ -170,6 +174,7 @@ def _facts(kernel: Kernel, path: str) -> dict[str, Any]:
         "kernel": kernel.profile.name,
         "patch": kernel.profile.patch,
         "release": kernel.profile.release,
+        "measured": kernel.profile.measured,
         "settings": {key: settings[key] for key in settings if key not in ("kernel", "patch")},
         "objects": summary.counts(storage),
         "memory": {
@@ -184,6 +189,7 @@ def _facts(kernel: Kernel, path: str) -> dict[str, Any]:
 
 def _show(app: App, facts: dict[str, Any]) -> None:
     patch = f" + patches 1-{facts['patch']} of the series" if facts["patch"] else ""
+    measured = "" if facts["measured"] else ", not measured"
     memory = facts["memory"]
     settings = dict(facts["settings"])
     for name in SIZES:
@@ -192,7 +198,7 @@ def _show(app: App, facts: dict[str, Any]) -> None:
         app,
         {
             "state": facts["state"],
-            "kernel": f"Linux {facts['kernel']}{patch} ({facts['release']})",
+            "kernel": f"Linux {facts['kernel']}{patch} ({facts['release']}{measured})",
             "settings": settings,
             "objects": facts["objects"],
             "memory": {

@@ -6,14 +6,25 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.bpf.map import MapType
+from bpfctl.kernel.bpf.map import MapType, round_up
 from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
 from bpfctl.kernel.records import Task
 from bpfctl.kernel.task import bpf_capable
-from bpfctl.uapi import BPF_F_LOCK, ElemAttr, FdAttr
+from bpfctl.uapi import (
+    BPF_F_ALL_CPUS,
+    BPF_F_CPU,
+    BPF_F_LOCK,
+    CPU_SHIFT,
+    U32_MAX,
+    ElemAttr,
+    FdAttr,
+)
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
+
+ONE_VALUE = BPF_F_CPU | BPF_F_ALL_CPUS
+"""Update flags with which the caller gives one value, not one for each CPU."""
 
 
 def open_map(kernel: Kernel, task: Task, fd: int, need: int) -> MapType:
@@ -31,9 +42,23 @@ def open_map(kernel: Kernel, task: Task, fd: int, need: int) -> MapType:
     return found
 
 
-def _check_lock(found: MapType, flags: int) -> None:
+def _check_flags(found: MapType, flags: int) -> None:
+    """Refuse flags that the map has no use for (bpf_map_check_op_flags).
+
+    :raises KernelError: EINVAL; ERANGE for a CPU that is not possible.
+    """
     if flags & BPF_F_LOCK and "spin_lock" not in found.rec.fields:
         raise KernelError(E.INVAL, "no bpf_spin_lock in the value")
+    if not found.kernel.profile.checks.cpu_flags:
+        return
+    if not flags & BPF_F_CPU and flags >> CPU_SHIFT:
+        raise KernelError(E.INVAL, "a CPU without BPF_F_CPU")
+    if not flags & ONE_VALUE:
+        return
+    if not found.cpu_flags or flags & ONE_VALUE == ONE_VALUE:
+        raise KernelError(E.INVAL, "BPF_F_CPU, BPF_F_ALL_CPUS")
+    if flags & BPF_F_CPU and flags >> CPU_SHIFT >= found.cpus:
+        raise KernelError(E.RANGE, f"CPU {flags >> CPU_SHIFT}")
 
 
 def key_of(found: MapType, key: bytes | None) -> bytes:
@@ -59,12 +84,19 @@ def value_buffer_size(found: MapType) -> int:
 
 
 def map_lookup_elem(kernel: Kernel, task: Task, attr: ElemAttr) -> bytes:
-    """Return the value of a key."""
-    if attr.flags & ~BPF_F_LOCK:
+    """Return the value of a key, with BPF_F_CPU that of one CPU."""
+    known = BPF_F_LOCK
+    if kernel.profile.checks.cpu_flags:
+        known |= BPF_F_CPU | U32_MAX << CPU_SHIFT
+    if attr.flags & ~known:
         raise KernelError(E.INVAL, f"flags {attr.flags:#x}")
     found = open_map(kernel, task, attr.map_fd, FMODE_READ)
-    _check_lock(found, attr.flags)
-    return found.lookup(key_of(found, attr.key), attr.value)
+    _check_flags(found, attr.flags)
+    value = found.lookup(key_of(found, attr.key), attr.value)
+    if not attr.flags & BPF_F_CPU:
+        return value
+    start = round_up(found.rec.value_size, 8) * (attr.flags >> CPU_SHIFT)
+    return value[start : start + found.rec.value_size]
 
 
 def map_lookup_each(
@@ -98,9 +130,10 @@ def user_value(found: MapType, value: bytes) -> bytes:
 def map_update_elem(kernel: Kernel, task: Task, attr: ElemAttr) -> None:
     """Store a value."""
     found = open_map(kernel, task, attr.map_fd, FMODE_WRITE)
-    _check_lock(found, attr.flags)
+    _check_flags(found, attr.flags)
     key = key_of(found, attr.key)
-    size = value_buffer_size(found)
+    one_value = found.cpu_flags and attr.flags & ONE_VALUE
+    size = found.rec.value_size if one_value else value_buffer_size(found)
     if attr.value is None or len(attr.value) < size:
         raise KernelError(E.FAULT, "value buffer")
     found.update(key, user_value(found, attr.value[:size]), attr.flags)
@@ -126,7 +159,7 @@ def map_lookup_and_delete_elem(kernel: Kernel, task: Task, attr: ElemAttr) -> by
     found = open_map(kernel, task, attr.map_fd, FMODE_READ | FMODE_WRITE)
     if attr.flags & ~found.lookup_and_delete_flags:
         raise KernelError(E.INVAL, f"flags {attr.flags:#x}")
-    _check_lock(found, attr.flags)
+    _check_flags(found, attr.flags)
     key = key_of(found, attr.key)
     if not found.lookup_and_delete_offered(kernel.profile):
         raise KernelError(E.NOTSUPP)

@@ -85,6 +85,11 @@ class MapFacts:
     """Programs jump through it: those in it and those that use it are of one kind."""
     one_per_prog: ClassVar[bool] = False
     """A program may use one map of the type at most."""
+    cpu_flags: ClassVar[bool] = False
+    """Updates may name one CPU (BPF_F_CPU) or give one value for all (BPF_F_ALL_CPUS), from 7.3 on.
+
+    They go through :meth:`MapType.one_value`.
+    """
     lookup_and_delete_flags: ClassVar[int] = BPF_F_LOCK
     batch: ClassVar[frozenset[str]] = BATCH_OPERATIONS
     """Batch operations that it has. Of the kernel's own types the profile knows better."""

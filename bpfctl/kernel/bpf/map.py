@@ -22,6 +22,9 @@ from bpfctl.kernel.mm.page import page_align
 from bpfctl.kernel.records import MapRecord, ProgRecord, SimObject, Task
 from bpfctl.kernel.storage import Cells
 from bpfctl.uapi import (
+    BPF_EXIST,
+    BPF_F_ALL_CPUS,
+    BPF_F_CPU,
     BPF_F_LOCK,
     BPF_F_NO_PREALLOC,
     BPF_F_NUMA_NODE,
@@ -29,6 +32,8 @@ from bpfctl.uapi import (
     BPF_F_RDONLY_PROG,
     BPF_F_WRONLY,
     BPF_F_WRONLY_PROG,
+    CPU_SHIFT,
+    U32_MAX,
     MapCreateAttr,
 )
 
@@ -304,6 +309,26 @@ class MapType(MapFacts, ABC):
         """Return a number that grows with every call on this map."""
         self.rec.seq += 1
         return self.rec.seq
+
+    def check_percpu_flags(self, flags: int) -> int:
+        """Refuse update flags that a per-CPU type does not take; return those that name CPUs."""
+        known = self.kernel.profile.checks.cpu_flags
+        named = flags & (BPF_F_CPU | BPF_F_ALL_CPUS) if known else 0
+        plain = flags & U32_MAX if known else flags
+        if plain > (BPF_F_ALL_CPUS if named else BPF_EXIST) or flags & BPF_F_LOCK:
+            raise KernelError(E.INVAL, f"flags {flags:#x}")
+        return named
+
+    def one_value(self, stored: bytes, value: bytes, flags: int) -> bytes:
+        """Return the value of all CPUs after an update with BPF_F_CPU or BPF_F_ALL_CPUS.
+
+        ``stored`` is what was there before, ``value`` what one CPU gets.
+        """
+        slot = value.ljust(round_up(self.rec.value_size, 8), b"\0")
+        if flags & BPF_F_ALL_CPUS:
+            return slot * self.cpus
+        start = len(slot) * (flags >> CPU_SHIFT)
+        return stored[:start] + slot + stored[start + len(slot) :]
 
     @staticmethod
     def check_access_flags(flags: int, allowed: int) -> None:

@@ -18,6 +18,7 @@ from bpfctl.uapi import (
     BPF_F_TOKEN_FD,
     BPF_F_WRONLY,
     BPF_OBJ_NAME_LEN,
+    CommonAttr,
     MapCreateAttr,
 )
 
@@ -25,22 +26,48 @@ if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
 
 _NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.")
+_EXCL_PROG_HASH_SIZE = 32
+
+
+def refuse(attr: MapCreateAttr, words: str) -> None:
+    """Refuse with EINVAL, and say ``words`` in the log if the caller gave one."""
+    common = attr.common
+    if common is not None and common.log_level:
+        common.log = (words + "\n")[: max(common.log_size - 1, 0)]
+    raise KernelError(E.INVAL, words)
+
+
+def _check_common_attrs(kernel: Kernel, common: CommonAttr) -> None:
+    if not kernel.profile.checks.common_attrs:
+        raise KernelError(E.INVAL, "BPF_COMMON_ATTRS")
+    used = bool(common.log_level), common.log_buf, bool(common.log_size)
+    if any(used) != all(used):
+        raise KernelError(E.INVAL, "log_buf, log_size, log_level")
+
+
+def _type_class(kernel: Kernel, attr: MapCreateAttr) -> type[MapType]:
+    try:
+        return kernel.maps.type_class(attr.map_type)
+    except KernelError:
+        if attr.map_type:  # number 0 is a type, of which there can be no map
+            refuse(attr, "Invalid map_type.")
+        raise
 
 
 def _common_check(kernel: Kernel, cls: type[MapType], attr: MapCreateAttr) -> None:
     """Test what needs no map (map_create() down to find_and_alloc_map()); all of it is EINVAL."""
     if attr.btf_vmlinux_value_type_id:
         if not cls.vmlinux_value or attr.btf_key_type_id or attr.btf_value_type_id:
-            raise KernelError(E.INVAL, "btf_vmlinux_value_type_id")
+            refuse(attr, "btf_vmlinux_value_type_id can only be used with struct_ops maps.")
     elif attr.btf_key_type_id and not attr.btf_value_type_id:
         raise KernelError(E.INVAL, "key type without value type")
     if attr.map_extra and not (kernel.profile.checks.map_extra and cls.map_extra):
-        raise KernelError(E.INVAL, "map_extra")
+        refuse(attr, "Invalid map_extra.")
     if attr.map_flags & BPF_F_RDONLY and attr.map_flags & BPF_F_WRONLY:
         raise KernelError(E.INVAL, "RDONLY and WRONLY")
     node = attr.numa_node if attr.map_flags & BPF_F_NUMA_NODE else NUMA_NO_NODE
     if node != NUMA_NO_NODE and node >= kernel.config.numa_nodes:
-        raise KernelError(E.INVAL, f"numa node {node}")
+        refuse(attr, "Invalid numa_node.")
 
 
 def _file_mode(flags: int) -> int:
@@ -101,6 +128,31 @@ def check_name(name: bytes) -> None:
         raise KernelError(E.INVAL, f"name {name!r}")
 
 
+def _check_name_of(attr: MapCreateAttr) -> None:
+    try:
+        check_name(attr.map_name.split(b"\0")[0])
+    except KernelError:
+        refuse(attr, "Invalid map_name.")
+
+
+def _set_excl_prog_hash(new: MapType, attr: MapCreateAttr) -> None:
+    """Bind the map to the one program that has this hash (map_get_hash, 7.3).
+
+    :raises KernelError: EINVAL; EFAULT when fewer bytes can be read than the size says.
+    """
+    given, size = attr.excl_prog_hash, attr.excl_prog_hash_size
+    if given is None and not size:
+        return
+    if not new.kernel.profile.checks.excl_prog_hash:
+        raise KernelError(E.INVAL, "excl_prog_hash")
+    if given is None or size != _EXCL_PROG_HASH_SIZE:
+        refuse(attr, "Invalid excl_prog_hash_size.")
+    assert given is not None
+    if len(given) < size:
+        raise KernelError(E.FAULT, "excl_prog_hash")
+    new.rec.priv["excl_prog_hash"] = given[:size].hex()
+
+
 def map_create(kernel: Kernel, task: Task, attr: MapCreateAttr) -> int:
     """Create a map and return its descriptor.
 
@@ -108,7 +160,9 @@ def map_create(kernel: Kernel, task: Task, attr: MapCreateAttr) -> int:
     """
     if kernel.profile.checks.unprivileged == "create":
         kernel.check_unprivileged(task)
-    cls = kernel.maps.type_class(attr.map_type)
+    if attr.common is not None:
+        _check_common_attrs(kernel, attr.common)
+    cls = _type_class(kernel, attr)
     _common_check(kernel, cls, attr)
     if attr.map_ifindex:
         cls = offload.device_map(kernel, cls)
@@ -118,7 +172,8 @@ def map_create(kernel: Kernel, task: Task, attr: MapCreateAttr) -> int:
     try:
         _precharge(kernel, task, new)
         new.alloc()
-        check_name(attr.map_name.split(b"\0")[0])
+        _check_name_of(attr)
+        _set_excl_prog_hash(new, attr)
         btf.attach_to_map(kernel, task, new, attr)
     except BaseException:
         new.free()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.mm.alloc import Mem
+from bpfctl.kernel.mm.alloc import Mem, OomKill
 from bpfctl.kernel.mm.gfp import GFP_BY_NAME, GFP_NOWAIT
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class MemCache:
         gfp = GFP_BY_NAME[owner.kernel.profile.accounting.prefill_gfp] | owner.account()
         wanted = self.nr_prefill * owner.cpus
         if gfp & ~owner.account() != GFP_NOWAIT:
-            self._obtain(owner.mem, gfp, wanted)
+            self._prefill_waiting(gfp, wanted)
             self._at_hand["others"] = self.nr_prefill
             return
         got = self._obtain_what_fits(owner.mem, gfp, wanted)
@@ -76,6 +76,24 @@ class MemCache:
             for cpu in range(full):
                 self._set_count(cpu, self.nr_prefill)
             self._set_count(full, rest)
+
+    def _prefill_waiting(self, gfp: int, wanted: int) -> None:
+        """Fill with allocations that may wake the OOM killer: every CPU's turn may, in vain."""
+        if self._certain(self.owner.mem, gfp, wanted):
+            self._obtain(self.owner.mem, gfp, wanted)
+            return
+        for _ in range(self.owner.cpus):
+            try:
+                for _ in range(self.nr_prefill):
+                    self._obtain(self.owner.mem, gfp, 1)
+            except OomKill:
+                continue  # the task dies when its system call ends
+
+    def _certain(self, mem: Mem, gfp: int, nr: int) -> bool:
+        """Tell whether no limit can refuse ``nr`` objects."""
+        room = mem.room(gfp)
+        copies = 2 * self.owner.cpus if self.percpu else 1
+        return room is None or room >= nr * (2 + self.unit * copies // mem.mm.page_size)
 
     def take(self, cpu: int) -> bool:
         """Take an object from the cache of ``cpu``, False when it is empty."""
@@ -101,6 +119,10 @@ class MemCache:
             count = keep
         self._set_count(cpu, count)
 
+    def free_rcu(self, nr: int = 1) -> None:
+        """Free objects after a grace period: they go back to the slab, not to a cache."""
+        self._release(nr)
+
     def alloc_many(self, cpu: int, nr: int) -> None:
         """Take ``nr`` objects on one CPU, at the cost of one.
 
@@ -122,21 +144,31 @@ class MemCache:
         self._set_count(cpu, count + batches * self.batch - nr)
 
     def _obtain_what_fits(self, mem: Mem, gfp: int, nr: int) -> int:
-        try:
-            self._obtain(mem, gfp, nr)
-        except KernelError:
-            for got in range(nr):
-                try:
-                    self._obtain(mem, gfp, 1)
-                except KernelError:
-                    return got
+        if self._certain(mem, gfp, nr):
+            try:
+                self._obtain(mem, gfp, nr)
+            except KernelError:
+                pass  # not a limit: perhaps the machine's memory
+            else:
+                return nr
+        for got in range(nr):
+            try:
+                self._obtain(mem, gfp, 1)
+            except KernelError:
+                return got
         return nr
 
     def _obtain(self, mem: Mem, gfp: int, nr: int) -> None:
         if not self.percpu:
             mem.kmalloc(self.label, self.unit, gfp, nr)
             return
-        mem.kmalloc(f"{self.label}_carrier", PERCPU_CARRIER, gfp, nr)
+        try:
+            mem.kmalloc(f"{self.label}_carrier", PERCPU_CARRIER, gfp, nr)
+        except KernelError:
+            # Both are asked for before either is looked at.
+            mem.alloc_percpu(self.label, self.unit, gfp, nr)
+            mem.free(self.label, nr)
+            raise
         try:
             mem.alloc_percpu(self.label, self.unit, gfp, nr)
         except BaseException:

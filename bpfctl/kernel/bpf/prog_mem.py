@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bpfctl.errors import E, KernelError
 from bpfctl.isa.insn import INSN_BYTES
 from bpfctl.kernel.mm.alloc import Mem
-from bpfctl.kernel.mm.gfp import GFP_ACCOUNT, GFP_KERNEL, GFP_NORETRY
+from bpfctl.kernel.mm.gfp import GFP_ACCOUNT, GFP_DIRECT_RECLAIM, GFP_KERNEL, GFP_NORETRY
 from bpfctl.kernel.records import ProgRecord, Task
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 POINTER_BYTES = 8
 LINE_INFO_BYTES = 16
 FUNC_INFO_BYTES = 8
-FUNC_INFO_AUX_BYTES = 4
 
 
 class ProgMemory:
@@ -100,8 +99,10 @@ class ProgMemory:
         if size <= self.kernel.config.page_size:
             self.mem.kmalloc(label, size, gfp)
             return
+        waits = self.kernel.profile.accounting.kvmalloc_waits
         try:
-            self.mem.kmalloc(label, size, gfp | GFP_NORETRY)
+            quick = gfp | GFP_NORETRY if waits else gfp & ~GFP_DIRECT_RECLAIM
+            self.mem.kmalloc(label, size, quick)
         except KernelError:
             self.mem.vmalloc(label, size, gfp)
 
@@ -110,7 +111,7 @@ class ProgMemory:
         gfp = self.gfp("prog_info")
         if nr_func_info:
             self._kvmalloc("func_info", nr_func_info * FUNC_INFO_BYTES, gfp)
-            self.mem.kmalloc("func_info_aux", nr_func_info * FUNC_INFO_AUX_BYTES, gfp)
+            self.mem.kmalloc("func_info_aux", nr_func_info * self.sizeof("bpf_func_info_aux"), gfp)
         if nr_line_info:
             self._kvmalloc("line_info", nr_line_info * LINE_INFO_BYTES, gfp)
 
@@ -147,6 +148,11 @@ class ProgMemory:
         self._kvmalloc("verifier_env", self.sizeof("bpf_verifier_env"), gfp)
         size = nr_insns * self.sizeof("bpf_insn_aux_data")
         self.mem.vmalloc("insn_aux_data", size, gfp)
+        work = self.kernel.profile.progs.verifier_work
+        for number, nbytes in enumerate(work):
+            self._kvmalloc(f"verifier_work{number}", nr_insns * nbytes, gfp)
+        for number in range(len(work)):
+            self.mem.free(f"verifier_work{number}")
         self.mem.free("insn_aux_data")
         self.mem.free("verifier_env")
 

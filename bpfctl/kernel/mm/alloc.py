@@ -41,12 +41,19 @@ class Allocators:
     """
 
     def __init__(
-        self, storage: Storage, memcg: MemcgTree, page_size: int, cpus: int, memory: int
+        self,
+        storage: Storage,
+        memcg: MemcgTree,
+        page_size: int,
+        cpus: int,
+        memory: int,
+        vmalloc_large_orders: bool = False,
     ) -> None:
         self.memcg = memcg
         self.page_size = page_size
         self.cpus = cpus
         self.memory = memory
+        self.vmalloc_large_orders = vmalloc_large_orders
         self.allocs = storage.registry(Alloc)
         self.counters = storage.registry(Counter)
         self.fail_nth = 0
@@ -146,6 +153,12 @@ class Mem:
 
     # --- charging --------------------------------------------------------
 
+    def room(self, gfp: int) -> int | None:
+        """Pages that an allocation with ``gfp`` may charge before a limit refuses; None: any."""
+        objcg = self._payer(gfp)
+        charger = self.mm.memcg.charger
+        return None if objcg is None else charger.room(charger.chain(objcg.memcg))
+
     def _payer(self, gfp: int) -> Objcg | None:
         return self.mm.memcg.pays(self.objcg) if gfp & GFP_ACCOUNT else None
 
@@ -174,13 +187,17 @@ class Mem:
         )
 
     def _charge(self, objcg: Objcg, footprint: Footprint, kind: Reclaim, nr: int) -> bool:
-        charger = self.mm.memcg.charger
+        mm = self.mm
+        charger = mm.memcg.charger
         if footprint.nbytes:
             return charger.charge_bytes(objcg, footprint.nbytes, kind, nr)
         if footprint.allocator == "kmalloc_large":
             return charger.charge_pages(objcg, nr * footprint.pages, kind)
-        tries = 2 if footprint.allocator == "vmalloc" else 1
-        return charger.charge_single_pages(objcg, nr * footprint.pages, kind, tries)
+        pages = nr * footprint.pages
+        if footprint.allocator != "vmalloc":
+            return charger.charge_single_pages(objcg, pages, kind)
+        done = pages - charger.charge_large_orders(objcg, pages) if mm.vmalloc_large_orders else 0
+        return charger.charge_single_pages(objcg, pages, kind, 2, done)
 
     def _record(
         self, label: str, size: int, footprint: Footprint, objcg: Objcg | None, nr: int

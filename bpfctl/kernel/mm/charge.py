@@ -16,6 +16,7 @@ from bpfctl.kernel.storage import Registry
 from bpfctl.light import dataclass
 
 MAX_RECLAIM_RETRIES = 16
+MAX_PAGE_ORDER = 10
 
 
 class OomKill(Exception):
@@ -39,6 +40,7 @@ class Refusal:
 class Charger:
     """Moves page counters, stocks and statistics of the cgroup tree.
 
+    ``kill``: the OOM killer took the task whose system call runs; it dies when that ends.
     ``most_pages`` is the highest that the counter of a charged cgroup has been in this process:
     under a limit that high nothing would have been refused.
     """
@@ -49,12 +51,15 @@ class Charger:
         objcgs: Registry[Objcg],
         page_size: int,
         atomic_counts_max: bool,
+        nowait_counts_max: bool = False,
     ) -> None:
         self.memcgs = memcgs
         self.objcgs = objcgs
         self.page_size = page_size
         self.atomic_counts_max = atomic_counts_max
+        self.nowait_counts_max = nowait_counts_max
         self.refusal: Refusal | None = None
+        self.kill: OomKill | None = None
         self.most_pages = 0
 
     def chain(self, memcg_id: int) -> list[Memcg]:
@@ -120,6 +125,8 @@ class Charger:
             self._add_checked(chain, pages)
             return True
         if kind is Reclaim.NOWAIT:
+            if self.nowait_counts_max:
+                self.event(refusing, "max")
             self._note(refusing, pages)
             return False
         if kind is Reclaim.ATOMIC:
@@ -146,9 +153,11 @@ class Charger:
         if kind is Reclaim.MAYFAIL:
             return False
         self.event(again, "oom")
-        self.event(chain[0], "oom_kill")
+        if self.kill is None:
+            self.event(chain[0], "oom_kill")
+            self.kill = OomKill(again)
         self._events(again, "max", MAX_RECLAIM_RETRIES + 1)
-        raise OomKill(again)
+        raise self.kill
 
     def _note(self, memcg: Memcg, pages: int) -> None:
         """Remember who refused, for the hint."""
@@ -159,13 +168,29 @@ class Charger:
         for _ in range(times):
             self.event(memcg, name)
 
-    def charge_single_pages(self, objcg: Objcg, pages: int, kind: Reclaim, tries: int = 1) -> bool:
+    def charge_large_orders(self, objcg: Objcg, pages: int) -> int:
+        """Charge what vmalloc gets in large orders first, without waiting (7.3).
+
+        :return: how many of ``pages`` are left for single ones.
+        """
+        most = MAX_PAGE_ORDER
+        while (order := min(most, pages.bit_length() - 1)) > 0:
+            if self.charge_pages(objcg, 1 << order, Reclaim.NOWAIT):
+                pages -= 1 << order
+            else:
+                most = order - 1
+        return pages
+
+    def charge_single_pages(
+        self, objcg: Objcg, pages: int, kind: Reclaim, tries: int = 1, done: int = 0
+    ) -> bool:
         """Charge ``pages`` one at a time, as vmalloc and the page loops do.
 
-        ``tries``: attempts for the very first page. Nothing stays charged after a failure.
+        ``tries``: attempts for the first page. ``done`` of the pages are charged already. Nothing
+        stays charged after a failure.
         """
         chain = self.chain(objcg.memcg)
-        left = pages
+        left = first = pages - done
         while left:
             room = self.room(chain)
             fits = left if room is None else min(left, max(room, 0))
@@ -173,7 +198,7 @@ class Charger:
                 self._add_checked(chain, fits)
                 left -= fits
                 continue
-            attempts = tries if left == pages else 1
+            attempts = tries if left == first else 1
             try:
                 if not any(self.charge_pages(objcg, 1, kind) for _ in range(attempts)):
                     self._give_up(chain, pages, left)

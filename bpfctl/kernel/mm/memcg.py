@@ -28,7 +28,13 @@ class MemcgTree:
     """
 
     def __init__(
-        self, storage: Storage, page_size: int, mode: str, atomic_counts_max: bool
+        self,
+        storage: Storage,
+        page_size: int,
+        mode: str,
+        atomic_counts_max: bool,
+        nowait_counts_max: bool = False,
+        sock_throttled: bool = False,
     ) -> None:
         self.memcgs = storage.registry(Memcg)
         self.objcgs = storage.registry(Objcg)
@@ -37,7 +43,10 @@ class MemcgTree:
         self.page_size = page_size
         self.mode = mode
         self.removed: Callable[[Memcg], None] | None = None
-        self.charger = Charger(self.memcgs, self.objcgs, page_size, atomic_counts_max)
+        self.charger = Charger(
+            self.memcgs, self.objcgs, page_size, atomic_counts_max, nowait_counts_max
+        )
+        self._sock_throttled = sock_throttled
 
     def boot(self) -> None:
         """Make the root cgroup."""
@@ -198,8 +207,8 @@ class MemcgTree:
         """Return memory.current in bytes."""
         return memcg.kernel_pages * self.page_size
 
-    @staticmethod
-    def events(memcg: Memcg, local: bool = False) -> dict[str, int]:
-        """Return memory.events, or memory.events.local."""
+    def events(self, memcg: Memcg, local: bool = False) -> dict[str, int]:
+        """Return memory.events, or memory.events.local. Nothing here throttles sockets."""
         prefix = "local_" if local else "ev_"
-        return {name: getattr(memcg, prefix + name) for name in EVENTS}
+        found = {name: getattr(memcg, prefix + name) for name in EVENTS}
+        return {**found, "sock_throttled": 0} if self._sock_throttled else found

@@ -11,7 +11,7 @@ from bpfctl.kernel.kernel import Kernel
 from bpfctl.libbpf.bpf import Bpf
 
 GROUP = "/g"
-KERNELS = ("5.10", "5.11", "6.1", "6.12", "6.18")
+KERNELS = ("5.10", "5.11", "5.15", "6.1", "6.6", "6.12", "6.18", "7.3")
 
 
 class Machine(Bpf):

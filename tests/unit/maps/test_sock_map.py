@@ -23,7 +23,7 @@ udp unbound      | -
 unix established | 6.1
 unix unbound     | -
 unix dgram unbound | 6.1
-vsock established | 6.12
+vsock established | 6.6
 vsock listening  | -
 xdp              | -
 packet           | -
