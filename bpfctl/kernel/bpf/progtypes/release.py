@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
+from bpfctl.errors import ProfileError
 from bpfctl.kernel.bpf.helpers import by_name
 from bpfctl.kernel.bpf.progtypes.decl import ProgType
 from bpfctl.kernel.bpf.progtypes.sets import SETS, TIER
@@ -30,6 +31,15 @@ class ProgRules:
     traits: frozenset[str]
     nr_attach_types: int
     not_sleepable: str
+    arg_types: str
+    release_offset: str
+    not_const: str
+    not_const_errno: str
+    not_offered: str
+    might_sleep: str
+    no_prog_array: str
+    func_ip_kinds: str
+    dynptr_arg: str
     withheld: dict[str, frozenset[str]]
 
 
@@ -48,10 +58,14 @@ def prog_rules(profile: str) -> ProgRules:
     data = _file()[profile]
     if "based_on" in data:
         return prog_rules(data["based_on"])
-    withheld = {name: frozenset(helpers) for name, helpers in data["withheld"].items()}
-    return ProgRules(
-        frozenset(data["traits"]), data["nr_attach_types"], data["not_sleepable"], withheld
-    )
+    known = {field.name for field in fields(ProgRules)}
+    if set(data) != known:
+        odd = ", ".join(sorted(set(data) ^ known))
+        raise ProfileError(f"programs.toml: [{profile}] lacks or does not know: {odd}")
+    data = dict(data)
+    data["traits"] = frozenset(data["traits"])
+    data["withheld"] = {name: frozenset(names) for name, names in data["withheld"].items()}
+    return ProgRules(**data)
 
 
 def helper_sets(prog_type: ProgType, attach_type: int) -> tuple[str, ...]:
