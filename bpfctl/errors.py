@@ -45,6 +45,7 @@ class E:
     NAMETOOLONG = 36
     NOTEMPTY = 39
     NODATA = 61
+    NOLINK = 67
     PROTO = 71
     BADMSG = 74
     OVERFLOW = 75
@@ -57,6 +58,7 @@ class E:
     NOBUFS = 105
     ALREADY = 114
     INPROGRESS = 115
+    STALE = 116
     NOTSUPP = ENOTSUPP
 
 
@@ -86,6 +88,7 @@ _TABLE = {
     36: ("ENAMETOOLONG", "File name too long"),
     39: ("ENOTEMPTY", "Directory not empty"),
     61: ("ENODATA", "No data available"),
+    67: ("ENOLINK", "Link has been severed"),
     71: ("EPROTO", "Protocol error"),
     74: ("EBADMSG", "Bad message"),
     75: ("EOVERFLOW", "Value too large for defined data type"),
@@ -98,6 +101,7 @@ _TABLE = {
     105: ("ENOBUFS", "No buffer space available"),
     114: ("EALREADY", "Operation already in progress"),
     115: ("EINPROGRESS", "Operation now in progress"),
+    116: ("ESTALE", "Stale file handle"),
 }
 _NAMES = {num: name for num, (name, _) in _TABLE.items()}
 _TEXTS = {num: text for num, (_, text) in _TABLE.items()}

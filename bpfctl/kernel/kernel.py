@@ -29,6 +29,8 @@ from bpfctl.kernel.task import CAP_NET_ADMIN, CAP_SYS_ADMIN, bpf_capable, capabl
 from bpfctl.uapi import Cmd
 
 if TYPE_CHECKING:
+    from bpfctl.kernel.attach.link import Links
+    from bpfctl.kernel.attach.state import AttachState
     from bpfctl.kernel.bpf.vm.vm import Vm
 
 T = TypeVar("T")
@@ -48,7 +50,10 @@ class Kernel(Machine):
         self.maps: Maps = Maps(self)
         self.btfs: Btfs = Btfs(storage)
         self.progs: Progs = Progs(self)
+        self._links: Links | None = None
         self.mappings: Mappings = Mappings(self)
+        self._attach: AttachState | None = None
+        self.memcg.removed.append(lambda memcg: self.attach.cgroup_removed(memcg.id))
         self.vm_made: Vm | None = None
         self.kinds = {kind.name: kind(self) for kind in KINDS}
         self.holders.update(self.kinds)
@@ -56,8 +61,8 @@ class Kernel(Machine):
         self.objects.gone = self.maps.object_gone
 
     def _sequences(self) -> list[Ids]:
-        objects = [self.maps.ids, self.btfs.ids, self.progs.ids, self.mappings.ids]
-        return [*objects, *super()._sequences()]
+        objects = (self.maps, self.btfs, self.progs, self.links, self.mappings)
+        return [*(kind.ids for kind in objects), *super()._sequences()]
 
     @classmethod
     def boot(cls, storage: Storage, config: Config) -> Kernel:
@@ -77,6 +82,24 @@ class Kernel(Machine):
 
     pid_namespace = (4, 0xEFFFFFFC)
     """Device and inode of the initial pid namespace."""
+
+    @property
+    def links(self) -> Links:
+        """Live links, made when somebody asks."""
+        if self._links is None:
+            from bpfctl.kernel.attach.link import Links
+
+            self._links = Links(self)
+        return self._links
+
+    @property
+    def attach(self) -> AttachState:
+        """Where programs are attached, made when somebody asks."""
+        if self._attach is None:
+            from bpfctl.kernel.attach.state import AttachState
+
+            self._attach = AttachState(self)
+        return self._attach
 
     # --- bpf(2) ----------------------------------------------------------
 

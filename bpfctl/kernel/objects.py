@@ -129,6 +129,7 @@ KINDS: dict[str, Kind] = {
             Attribute("pages", "pages of the ring that a process has mapped; 0: none", 8),
         ),
     ),
+    "netns": Kind("a network namespace; init is the one that all tasks are in"),
 }
 
 
@@ -195,7 +196,7 @@ class SimObjects:
         self.ids = Ids(machine.storage, "object_id", self.records)  # type: ignore[arg-type]
         self.gone: Callable[[SimObject], None] | None = None
         self._netdevs: dict[int, int] = {}
-        machine.memcg.removed = self.cgroup_removed
+        machine.memcg.removed.append(self.cgroup_removed)
 
     def boot(self) -> None:
         """Start with the loopback device."""

@@ -191,6 +191,18 @@ class Progs:
 
 
 @dataclass(slots=True)
+class Attach:
+    """Attaching: ``cgroup_order``: places and revisions in cgroup lists; ``preorder``:
+    BPF_F_PREORDER; ``query_prog_flags``: flags of each program; ``effective_hides_flags``: none
+    for an effective list."""
+
+    cgroup_order: bool
+    preorder: bool
+    query_prog_flags: bool
+    effective_hides_flags: bool
+
+
+@dataclass(slots=True)
 class Runtime:
     """What running programs looks like: BPF_PROG_TEST_RUN and helpers.
 
@@ -250,6 +262,7 @@ class Profile:
     struct_ops: StructOps
     progs: Progs
     runtime: Runtime
+    attach: Attach
     batch: dict[str, frozenset[str]]
     sizes: dict[str, int]
     patch: int | None = None
@@ -290,6 +303,7 @@ _TABLES: dict[str, type[Any]] = {
     "local_storage": LocalStorage,
     "progs": Progs,
     "runtime": Runtime,
+    "attach": Attach,
 }
 _OTHER_TABLES = ("batch", "sizeof", "struct_ops", "struct_ops_types", "struct_ops_members")
 _SCALARS = (

@@ -211,6 +211,56 @@ class BtfRecord:
 
 
 @dataclass(slots=True)
+class LinkRecord:
+    """struct bpf_link and what its type keeps: one program at one place, held by descriptors.
+
+    ``type`` is an enum bpf_link_type, ``target`` what it is attached to (a cgroup's id, an
+    ifindex, ...; 0: nothing any more). ``attached`` is 0 once it was detached or lost its target.
+    """
+
+    KEYS: ClassVar[int] = 1
+    INDEX: ClassVar[tuple[str, ...]] = ("type", "target")
+    U64: ClassVar[tuple[str, ...]] = ("cookie",)
+    id: int
+    type: int = 0
+    target: int = 0
+    attach_type: int = 0
+    prog_id: int = 0
+    attached: int = 1
+    flags: int = 0
+    cookie: int = 0
+    name: bytes = b""
+    objcg: int = 0
+    refcnt: int = 0
+    priv: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Attachment:
+    """A program in the list of one hook of one target; ``link_id`` 0 where no link holds it."""
+
+    KEYS: ClassVar[int] = 3
+    INDEX: ClassVar[tuple[str, ...]] = ("hook", "target")
+    hook: str
+    target: int
+    pos: int
+    prog_id: int = 0
+    link_id: int = 0
+    flags: int = 0
+
+
+@dataclass(slots=True)
+class AttachPoint:
+    """What a hook of a target remembers beside its programs: its mode, how often it changed."""
+
+    KEYS: ClassVar[int] = 2
+    hook: str
+    target: int
+    flags: int = 0
+    revision: int = 1
+
+
+@dataclass(slots=True)
 class Pin:
     """An inode of the virtual bpffs: a directory, or a pinned object.
 
@@ -324,6 +374,9 @@ RECORDS = (
     MapRecord,
     ProgRecord,
     BtfRecord,
+    LinkRecord,
+    Attachment,
+    AttachPoint,
     Pin,
     SimObject,
     Mapping,

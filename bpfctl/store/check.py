@@ -12,9 +12,11 @@ from bpfctl.kernel.mm.footprint import Footprint
 from bpfctl.kernel.mm.memcg import ROOT_ID, MemcgTree
 from bpfctl.kernel.records import (
     Alloc,
+    Attachment,
     BtfRecord,
     Counter,
     File,
+    LinkRecord,
     Mapping,
     MapRecord,
     Memcg,
@@ -40,7 +42,12 @@ ALLOCATORS = (
     "kmalloc", "kmalloc_large", "kmem_cache", "vmalloc", "percpu", "page", "pagetable",
 )
 # What files and pins may refer to, beside simulated objects.
-_KINDS: dict[str, type[Any]] = {"map": MapRecord, "prog": ProgRecord, "btf": BtfRecord}
+_KINDS: dict[str, type[Any]] = {
+    "map": MapRecord,
+    "prog": ProgRecord,
+    "btf": BtfRecord,
+    "link": LinkRecord,
+}
 
 
 def check_state(storage: SqlStorage) -> list[str]:
@@ -223,6 +230,7 @@ def _check_owners(view: _View) -> Iterator[str]:
     known = {
         "map": maps,
         "prog": progs,
+        "link": view.ids(LinkRecord),
         "mapping": view.ids(Mapping),
         "object": view.ids(SimObject),
     }
@@ -287,8 +295,28 @@ def _check_references(view: _View) -> Iterator[str]:
                 f"map {found.id}: counts {found.mappings} writable mappings, "
                 f"there are {writers[found.id]}"
             )
+    for link in view.rows(LinkRecord):
+        holders["prog", link.prog_id] += 1
+    for row in view.rows(Attachment):
+        holders["prog", row.prog_id] += not row.link_id
     holders.update(held_by_maps(view.conn))
     yield from _compare_counts(view, users, holders)
+
+
+def _check_attached(view: _View) -> Iterator[str]:
+    """Lists of attach points are numbered without gaps, and their links are there and attached."""
+    links = {link.id: link for link in view.rows(LinkRecord)}
+    places: dict[tuple[str, int], list[int]] = {}
+    for row in view.rows(Attachment):
+        places.setdefault((row.hook, row.target), []).append(row.pos)
+        link = links.get(row.link_id)
+        if row.link_id and link is None:
+            yield f"attachment {row.hook} of {row.target}: there is no link {row.link_id}"
+        elif link is not None and (not link.attached or link.prog_id != row.prog_id):
+            yield f"attachment {row.hook} of {row.target}: link {link.id} says otherwise"
+    for (hook, target), found in places.items():
+        if sorted(found) != list(range(len(found))):
+            yield f"attachments {hook} of {target}: positions {found}"
 
 
 def _check_objects(view: _View) -> Iterator[str]:
@@ -323,5 +351,6 @@ _CHECKS = (
     _check_owners,
     _check_pins,
     _check_references,
+    _check_attached,
     _check_objects,
 )

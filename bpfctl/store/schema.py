@@ -17,7 +17,7 @@ from bpfctl.light import field_types
 # "bpfc": tells our files from other SQLite databases.
 APPLICATION_ID = 0x62706663
 
-_NAMES = {"MapRecord": "map", "ProgRecord": "prog", "BtfRecord": "btf"}
+_NAMES = {"MapRecord": "map", "ProgRecord": "prog", "BtfRecord": "btf", "LinkRecord": "link"}
 _TYPES = {"int": "INTEGER", "str": "TEXT", "bytes": "BLOB"}
 
 # Elements lie in the order that dumps and get_next_key walk them; look-ups by key go through

@@ -153,6 +153,42 @@ CREATE TABLE "btf" (
   PRIMARY KEY ("id")
 ) STRICT;
 
+CREATE TABLE "link" (
+  "id" INTEGER NOT NULL,
+  "type" INTEGER NOT NULL,
+  "target" INTEGER NOT NULL,
+  "attach_type" INTEGER NOT NULL,
+  "prog_id" INTEGER NOT NULL,
+  "attached" INTEGER NOT NULL,
+  "flags" INTEGER NOT NULL,
+  "cookie" INTEGER NOT NULL,
+  "name" BLOB NOT NULL,
+  "objcg" INTEGER NOT NULL,
+  "refcnt" INTEGER NOT NULL,
+  "priv" TEXT NOT NULL,
+  PRIMARY KEY ("id")
+) STRICT;
+
+CREATE INDEX "link_by_type_target" ON "link" ("type", "target");
+
+CREATE TABLE "attachment" (
+  "hook" TEXT NOT NULL,
+  "target" INTEGER NOT NULL,
+  "pos" INTEGER NOT NULL,
+  "prog_id" INTEGER NOT NULL,
+  "link_id" INTEGER NOT NULL,
+  "flags" INTEGER NOT NULL,
+  PRIMARY KEY ("hook", "target", "pos")
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE "attach_point" (
+  "hook" TEXT NOT NULL,
+  "target" INTEGER NOT NULL,
+  "flags" INTEGER NOT NULL,
+  "revision" INTEGER NOT NULL,
+  PRIMARY KEY ("hook", "target")
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE "pin" (
   "path" TEXT NOT NULL,
   "parent" TEXT NOT NULL,

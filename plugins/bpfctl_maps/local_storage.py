@@ -110,7 +110,7 @@ class CgroupStorage(MapType):
         """Return what a row keeps of a new value."""
         return bytes(self.rec.value_size)
 
-    def attach(self, path: str, attach_type: int) -> None:
+    def attached(self, path: str, attach_type: int) -> None:
         """Make the storage of a program that is being attached to the cgroup at ``path``.
 
         One that is there already is used again (bpf_cgroup_storages_alloc). It stays when the

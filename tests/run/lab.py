@@ -12,7 +12,6 @@ from typing import Any
 
 from bpfctl.errors import KernelError, errno_name
 from bpfctl.kernel.kernel import Kernel
-from bpfctl.libbpf.sections import ATTACH_TYPES
 from bpfctl.uapi import (
     MAP_TYPE_NUMBER,
     PROG_TYPE_NUMBER,
@@ -22,6 +21,7 @@ from bpfctl.uapi import (
     MapCreateAttr,
     ProgLoadAttr,
 )
+from bpfctl.uapi_attach import ATTACH_TYPE_NUMBER
 from run import adapt, btf
 from run.corpus import Line
 from run.values import value_bytes
@@ -36,6 +36,13 @@ MODULES = {
     ),
     **dict.fromkeys(("cpu", "sleep", "spin", "comm", "stats", "runcnt"), "run.steps_task"),
     **dict.fromkeys(("ring", "ringstate", "trace", "perf", "perf_open"), "run.steps_output"),
+    **dict.fromkeys(
+        (
+            "attach", "detach", "query", "link", "link_update", "link_detach",
+            "link_close", "link_info", "fdinfo",
+        ),
+        "run.steps_attach",
+    ),
 }
 """Where kinds of steps are: each module has ``STEPS``, a function ``(lab, step)`` by kind."""
 
@@ -119,6 +126,10 @@ class Lab:
         if number not in self.progs:
             raise NoObject(f"prog {number}")
         return self.progs[number]
+
+    def prog_id(self, number: int) -> int:
+        """Return the id of a program."""
+        return int(self.kernel.files.get(self.pid, self.prog_fd(number)).obj_id)
 
     def map_spec(self, number: int) -> dict[str, Any]:
         found: dict[str, Any] = self.spec["maps"][number]
@@ -234,4 +245,4 @@ class Lab:
 
 def attach_type(word: int | str) -> int:
     """Return the number of an attach type given by number or name."""
-    return word if isinstance(word, int) else ATTACH_TYPES.index(word)
+    return word if isinstance(word, int) else ATTACH_TYPE_NUMBER[word]

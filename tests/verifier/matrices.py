@@ -16,7 +16,7 @@ from bpfctl.kernel.bpf.helpers import by_id
 from bpfctl.kernel.bpf.progtypes import by_name
 from bpfctl.kernel.bpf.progtypes.decl import ProgType
 from bpfctl.kernel.bpf.progtypes.release import offered, prog_rules
-from bpfctl.libbpf.sections import ATTACH_TYPES
+from bpfctl.uapi_attach import ATTACH_TYPE_NUMBER
 
 DATA = Path(__file__).parent / "data"
 KERNELS = ("5.10", "6.1", "6.12", "6.18", "7.3")
@@ -69,7 +69,7 @@ def head(key: str) -> Row:
     assert prog_type is not None
     attach_type = 0
     if attach_name and not attach_name.isdigit():
-        attach_type = ATTACH_TYPES.index(attach_name)
+        attach_type = ATTACH_TYPE_NUMBER[attach_name]
     target = "" if words[0] in _CAPS else words.pop(0)
     return Row(prog_type, attach_type, words[0], target, tuple(words[1:]))
 

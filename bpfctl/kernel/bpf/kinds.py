@@ -143,5 +143,27 @@ class BtfKind(ObjectKind):
         return BtfInfo(obj_id, self.kernel.btfs.get(obj_id).blob)
 
 
+class LinkKind(ObjectKind):
+    """Links."""
+
+    name = "link"
+
+    @property
+    def ids(self) -> Ids:
+        return self.kernel.links.ids
+
+    def inc(self, obj_id: int) -> None:
+        self.kernel.links.inc(obj_id)
+
+    def put(self, obj_id: int) -> None:
+        self.kernel.links.put(obj_id)
+
+    def info(self, obj_id: int) -> Any:
+        return self.kernel.links.info(obj_id)
+
+    def fdinfo(self, obj_id: int) -> dict[str, str]:
+        return self.kernel.links.fdinfo(obj_id)
+
+
 # A new kind of object is one class here.
-KINDS: tuple[type[ObjectKind], ...] = (MapKind, ProgKind, BtfKind)
+KINDS: tuple[type[ObjectKind], ...] = (MapKind, ProgKind, BtfKind, LinkKind)

@@ -226,6 +226,9 @@ class MapType(MapFacts, ABC):
 
     # --- what types use ----------------------------------------------------
 
+    def attached(self, path: str, attach_type: int) -> None:
+        """A program that uses this map is being attached to the cgroup at ``path``."""
+
     def prog_compatible(self, prog: ProgRecord) -> bool:
         """Tell whether ``prog`` is of the kind that the map is for (bpf_prog_map_compatible).
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.bpf.kinds import BtfKind, MapKind, ObjectKind, ProgKind
+from bpfctl.kernel.bpf.kinds import BtfKind, LinkKind, MapKind, ObjectKind, ProgKind
 from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
 from bpfctl.kernel.records import File, Task
 from bpfctl.kernel.task import CAP_SYS_ADMIN, capable
@@ -104,29 +104,35 @@ def get_info_by_fd(kernel: Kernel, task: Task, attr: FdAttr) -> Any:
 
 # The others are in modules of their own, imported with the first call.
 _ELSEWHERE = {
-    Cmd.MAP_CREATE: "map_create:map_create",
-    Cmd.MAP_LOOKUP_ELEM: "elem:map_lookup_elem",
-    Cmd.MAP_UPDATE_ELEM: "elem:map_update_elem",
-    Cmd.MAP_DELETE_ELEM: "elem:map_delete_elem",
-    Cmd.MAP_GET_NEXT_KEY: "elem:map_get_next_key",
-    Cmd.MAP_LOOKUP_AND_DELETE_ELEM: "elem:map_lookup_and_delete_elem",
-    Cmd.MAP_FREEZE: "elem:map_freeze",
-    Cmd.MAP_LOOKUP_BATCH: "batch:map_lookup_batch",
-    Cmd.MAP_LOOKUP_AND_DELETE_BATCH: "batch:map_lookup_and_delete_batch",
-    Cmd.MAP_UPDATE_BATCH: "batch:map_update_batch",
-    Cmd.MAP_DELETE_BATCH: "batch:map_delete_batch",
-    Cmd.PROG_LOAD: "prog:prog_load",
-    Cmd.PROG_BIND_MAP: "prog:prog_bind_map",
-    Cmd.PROG_TEST_RUN: "test_run:prog_test_run",
-    Cmd.ENABLE_STATS: "stats:enable_stats",
-    Cmd.BTF_LOAD: "btf:btf_load",
+    Cmd.MAP_CREATE: "bpf.map_create:map_create",
+    Cmd.MAP_LOOKUP_ELEM: "bpf.elem:map_lookup_elem",
+    Cmd.MAP_UPDATE_ELEM: "bpf.elem:map_update_elem",
+    Cmd.MAP_DELETE_ELEM: "bpf.elem:map_delete_elem",
+    Cmd.MAP_GET_NEXT_KEY: "bpf.elem:map_get_next_key",
+    Cmd.MAP_LOOKUP_AND_DELETE_ELEM: "bpf.elem:map_lookup_and_delete_elem",
+    Cmd.MAP_FREEZE: "bpf.elem:map_freeze",
+    Cmd.MAP_LOOKUP_BATCH: "bpf.batch:map_lookup_batch",
+    Cmd.MAP_LOOKUP_AND_DELETE_BATCH: "bpf.batch:map_lookup_and_delete_batch",
+    Cmd.MAP_UPDATE_BATCH: "bpf.batch:map_update_batch",
+    Cmd.MAP_DELETE_BATCH: "bpf.batch:map_delete_batch",
+    Cmd.PROG_LOAD: "bpf.prog:prog_load",
+    Cmd.PROG_BIND_MAP: "bpf.prog:prog_bind_map",
+    Cmd.PROG_TEST_RUN: "bpf.test_run:prog_test_run",
+    Cmd.ENABLE_STATS: "bpf.stats:enable_stats",
+    Cmd.BTF_LOAD: "bpf.btf:btf_load",
+    Cmd.PROG_ATTACH: "attach.syscall:prog_attach",
+    Cmd.PROG_DETACH: "attach.syscall:prog_detach",
+    Cmd.PROG_QUERY: "attach.syscall:prog_query",
+    Cmd.LINK_CREATE: "attach.syscall:link_create",
+    Cmd.LINK_UPDATE: "attach.syscall:link_update",
+    Cmd.LINK_DETACH: "attach.syscall:link_detach",
 }
 
 
 class _Commands(dict[Cmd, Callable[[Any, Task, Any], Any]]):
     def __missing__(self, cmd: Cmd) -> Callable[[Any, Task, Any], Any]:
         module, _, function = _ELSEWHERE[cmd].partition(":")
-        self[cmd] = found = getattr(import_module(f"{__package__}.{module}"), function)
+        self[cmd] = found = getattr(import_module(f"bpfctl.kernel.{module}"), function)
         return found  # type: ignore[no-any-return]
 
 
@@ -141,5 +147,7 @@ COMMANDS = _Commands(
         Cmd.MAP_GET_NEXT_ID: _get_next_id(MapKind),
         Cmd.PROG_GET_NEXT_ID: _get_next_id(ProgKind),
         Cmd.BTF_GET_NEXT_ID: _get_next_id(BtfKind),
+        Cmd.LINK_GET_FD_BY_ID: _get_fd_by_id(LinkKind),
+        Cmd.LINK_GET_NEXT_ID: _get_next_id(LinkKind),
     }
 )

@@ -42,7 +42,7 @@ class MemcgTree:
         self.counters = storage.registry(Counter)
         self.page_size = page_size
         self.mode = mode
-        self.removed: Callable[[Memcg], None] | None = None
+        self.removed: list[Callable[[Memcg], None]] = []
         self.charger = Charger(
             self.memcgs, self.objcgs, page_size, atomic_counts_max, nowait_counts_max
         )
@@ -75,6 +75,14 @@ class MemcgTree:
                 raise KernelError(E.NOENT, path)
             memcg = found
         return memcg
+
+    def find(self, memcg_id: int) -> Memcg | None:
+        """Return the cgroup of that id, None if there is none (any more)."""
+        return self.memcgs.get(memcg_id)
+
+    def parent(self, memcg: Memcg) -> Memcg | None:
+        """Return the cgroup above, None for the root."""
+        return self.memcgs.get(memcg.parent) if memcg.parent else None
 
     def children(self, memcg_id: int) -> Iterator[Memcg]:
         """Yield the direct children of a cgroup."""
@@ -128,8 +136,8 @@ class MemcgTree:
         occupied = any(True for _ in self.tasks.find(cgroup=memcg.id))
         if memcg.id == ROOT_ID or occupied or any(True for _ in self.children(memcg.id)):
             raise KernelError(E.BUSY, path)
-        if self.removed is not None:
-            self.removed(memcg)
+        for told in self.removed:
+            told(memcg)
         self._reparent(memcg)
         self.memcgs.remove(memcg.id)
 

@@ -21,6 +21,7 @@ VERSIONS: Final = (
     "map: columns fields and owner",
     "setting: random_seed",
     "output: what programs printed or sent",
+    "links, attachments, attach points",
 )
 SCHEMA_VERSION = len(VERSIONS)
 

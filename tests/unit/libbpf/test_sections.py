@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bpfctl.libbpf.sections import ATTACH_TYPES, find_section_def, supported_sections
+from bpfctl.libbpf.sections import find_section_def, supported_sections
 from bpfctl.uapi import PROG_TYPES
+from bpfctl.uapi_attach import ATTACH_TYPES
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_names(section: str, prog_type: str, attach: str | None) -> None:
     found = find_section_def(section)
     assert found
     assert PROG_TYPES[found.prog_type] == prog_type
-    assert (None if found.attach_type is None else ATTACH_TYPES[found.attach_type]) == attach
+    assert (None if found.attach_type is None else ATTACH_TYPES[found.attach_type].name) == attach
 
 
 @pytest.mark.parametrize("section", ["mystery", "", "xdp_prog", "socketx", "kprobes", "tc/", "?"])

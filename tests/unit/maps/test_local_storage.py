@@ -25,7 +25,7 @@ def in_syscall(machine: Machine, pid: int = 0) -> Iterator[None]:
 
 def attach(machine: Machine, fd: int, path: str, attach_type: int = INGRESS, pid: int = 0) -> str:
     with in_syscall(machine, pid):
-        return outcome(lambda: machine.type_of(fd).attach(path, attach_type))
+        return outcome(lambda: machine.type_of(fd).attached(path, attach_type))
 
 
 def two_cgroups(machine: Machine) -> list[int]:
