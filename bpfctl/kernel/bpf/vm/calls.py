@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.errors import E, KernelError
@@ -18,8 +20,8 @@ U64 = (1 << 64) - 1
 Body = Callable[..., int]
 
 
-def helper_body(number: int, variant: str = "") -> Body:
-    """Return helper ``number`` as ``body(rt, r1, r2, r3, r4, r5)`` with an unsigned result.
+def helper_body(number: int, variant: str = "") -> tuple[Body, int]:
+    """Return helper ``number`` as ``body(rt, ...)`` with an unsigned result, and its nr of args.
 
     An errno that the body raises as KernelError becomes a negative result. A helper without an
     implementation ends the run when it is called: EOPNOTSUPP.
@@ -27,59 +29,40 @@ def helper_body(number: int, variant: str = "") -> Body:
     helper = by_id(number)
     body = None if helper is None else helper.body(variant)
     if helper is None or body is None:
-        return _missing(helper.name if helper is not None else f"#{number}")
+        return _missing(helper.name if helper is not None else f"#{number}"), 0
     specs = helper.proto(variant).args
     if helper.registers:
         return _plain(body, 5)
     maps = [at for at, spec in enumerate(specs) if spec.base == Arg.CONST_MAP_PTR]
-    if not maps:
-        return _plain(body, len(specs))
-    if maps == [0]:
-        return _on_map(body, len(specs))
-    return _with_map(body, len(specs), maps[0])
+    return _wrapped(body, len(specs), maps[0] if maps else -1), len(specs)
 
 
-def _plain(body: Callable[..., Any], nr_args: int) -> Body:
-    def call(rt: Runtime, *regs: int) -> int:
-        try:
-            return (body(rt, *regs[:nr_args]) or 0) & U64
-        except RunEnded:
-            raise
-        except KernelError as exc:
-            return -exc.code & U64
-
-    return call
-
-
-def _on_map(body: Callable[..., Any], nr_args: int) -> Body:
-    def call(rt: Runtime, *regs: int) -> int:
-        map_ = rt.map_at(regs[0])
-        try:
-            return (body(rt, map_, *regs[1:nr_args]) or 0) & U64
-        except RunEnded:
-            raise
-        except KernelError as exc:
-            return -exc.code & U64
-
-    return call
+@cache
+def _wrapper(nr_args: int, map_at: int) -> CodeType:
+    names = [f"a{at}" for at in range(nr_args)]
+    given = [f"rt.map_at({name})" if at == map_at else name for at, name in enumerate(names)]
+    text = (
+        f"def call({', '.join(['rt', *names])}):\n"
+        " try:\n"
+        f"  return (body({', '.join(['rt', *given])}) or 0) & {U64:#x}\n"
+        " except RunEnded:\n"
+        "  raise\n"
+        " except KernelError as exc:\n"
+        f"  return -exc.code & {U64:#x}\n"
+    )
+    return compile(text, "<helper call>", "exec")
 
 
-def _with_map(body: Callable[..., Any], nr_args: int, at: int) -> Body:
-    def call(rt: Runtime, *regs: int) -> int:
-        args: list[Any] = list(regs[:nr_args])
-        args[at] = rt.map_at(regs[at])
-        try:
-            return (body(rt, *args) or 0) & U64
-        except RunEnded:
-            raise
-        except KernelError as exc:
-            return -exc.code & U64
-
+def _wrapped(body: Callable[..., Any], nr_args: int, map_at: int) -> Body:
+    """Return a body with its result made unsigned; argument ``map_at`` (-1: none) is a map."""
+    names: dict[str, Any] = {"body": body, "RunEnded": RunEnded, "KernelError": KernelError}
+    exec(_wrapper(nr_args, map_at), names)
+    call: Body = names["call"]
     return call
 
 
 def _missing(name: str) -> Body:
-    def call(rt: Runtime, *regs: int) -> int:
+    def call(rt: Runtime) -> int:
         raise NotModelled(name)
 
     return call
@@ -92,6 +75,6 @@ class NotModelled(RunEnded):
         super().__init__(E.OPNOTSUPP, name, hint=f"{name} is not modelled")
 
 
-def kfunc_body(insn: Insn) -> Body:
+def kfunc_body(insn: Insn) -> tuple[Body, int]:
     """Return a kernel function by what a call insn says of it."""
-    return _missing(f"kernel function {insn.imm}")
+    return _missing(f"kernel function {insn.imm}"), 0

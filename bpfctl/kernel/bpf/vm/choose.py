@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 
 from bpfctl.errors import CommandError
 from bpfctl.kernel.bpf.vm.engine import Engine
 
-BUILTIN = {"interp": "bpfctl.kernel.bpf.vm.interp:Interpreter"}
-AUTO = "interp"
+BUILTIN = {
+    "interp": "bpfctl.kernel.bpf.vm.interp:Interpreter",
+    "py": "bpfctl.kernel.bpf.vm.py.engine:PyEngine",
+}
+AUTO = "py" if sys.byteorder == "little" else "interp"
+"""Typed views of the arena have the host's byte order."""
 
 
 def engine_named(name: str) -> Engine:

@@ -47,6 +47,7 @@ class InterpUnit(Unit):
     def enter(
         self, rt: Runtime, pc: int, fp: int, r1: int, r2: int, r3: int, r4: int, r5: int
     ) -> int:
+        rt.unit = self
         regs: list[Any] = [0, r1, r2, r3, r4, r5, 0, 0, 0, 0, fp, rt, MAY_GOTO_ROUNDS]
         unit = self
         while True:
@@ -55,10 +56,12 @@ class InterpUnit(Unit):
             if done == DONE:
                 return int(regs[0])
             following = rt.tail_unit
-            assert isinstance(following, InterpUnit)
+            assert following is not None
+            rt.prog = following.program.id
+            if not isinstance(following, InterpUnit):
+                return following.enter(rt, 0, fp, rt.ctx.addr, 0, 0, 0, 0)
             following.trace = unit.trace
             unit, pc = following, 0
-            rt.prog = unit.program.id
             regs[1:10] = [rt.ctx.addr, 0, 0, 0, 0, 0, 0, 0, 0]
             regs[LOOPS] = MAY_GOTO_ROUNDS
 
@@ -243,12 +246,13 @@ def _call(vm: Vm, pc: int, insn: Insn) -> Step:
         return _call_function(vm, pc, pc + 1 + insn.imm)
     if insn.src == 0 and insn.imm == TAIL_CALL:
         return _tail_call(following)
-    body = vm.kfunc(insn) if insn.src else vm.helper(insn.imm)
+    body, nr_args = vm.kfunc(insn) if insn.src else vm.helper(insn.imm)
+    end = 1 + nr_args
 
     def step(regs: list[Any]) -> int:
         rt = regs[RT]
         rt.fp = regs[10]
-        regs[0] = body(rt, *regs[1:6])
+        regs[0] = body(rt, *regs[1:end])
         return following
 
     return step

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from functools import cached_property
-from typing import Any
 
 from bpfctl.isa.insn import LD_IMM64, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Insn, decode_all
 
@@ -16,7 +15,7 @@ arena, so it can be called and nothing else."""
 class VmProgram:
     """What is needed to run a program. ``raw`` are the insns as loaded, with ids of maps.
 
-    ``facts`` are the verifier's, None when there are none.
+    ``trusted``: a verifier followed its values and accepted it.
     """
 
     def __init__(
@@ -25,14 +24,14 @@ class VmProgram:
         starts: list[int] | None = None,
         prog_id: int = 0,
         prog_type: int = 0,
-        facts: Any = None,
+        trusted: bool = False,
     ) -> None:
         self.raw = raw
         self.insns: list[Insn] = decode_all(raw)
         self.starts = sorted(starts or [0])
         self.id = prog_id
         self.type = prog_type
-        self.facts = facts
+        self.trusted = trusted
 
     def __len__(self) -> int:
         return len(self.insns)

@@ -166,8 +166,11 @@ class ResidentCells(Cells):
         self.layout = Layout(map_)
         self._arena = arena
         self._entries = map_.rec.max_entries if always else 0
-        self.table: dict[bytes, int] = {}
-        self._written: dict[bytes, bytes] = {}
+        self._key_size = map_.rec.key_size
+        self.small = map_.rec.key_size in (4, 8)
+        """Keys of 4 and 8 bytes are numbers in ``table``."""
+        self.table: dict[bytes | int, int] = {}
+        self._written: dict[bytes | int, bytes] = {}
         self._spare: list[int] = []
         self._retired: list[int] = []
         self._slabs: list[Region] = []
@@ -187,6 +190,10 @@ class ResidentCells(Cells):
             self._spare = list(range(slab.start, slab.end, layout.size))[::-1]
         return self._spare.pop()
 
+    def name(self, key: bytes) -> bytes | int:
+        """Return a key as ``table`` has it."""
+        return int.from_bytes(key, "little") if self.small else key
+
     def _base_get(self, key: bytes) -> Cell | None:
         cell = self.base.get(key)
         if cell is None and self._entries:
@@ -197,7 +204,8 @@ class ResidentCells(Cells):
 
     def address(self, key: bytes) -> int:
         """Return where the value of ``key`` (CPU 0's) is, 0 when there is none."""
-        addr = self.table.get(key)
+        name = self.name(key)
+        addr = self.table.get(name)
         if addr is not None:
             return addr
         cell = self._base_get(key)
@@ -206,38 +214,39 @@ class ResidentCells(Cells):
         addr = self._slot()
         image = self.layout.expand(cell[0])
         self._arena.buf[addr : addr + self.layout.size] = image
-        self.table[key] = addr
-        self._written[key] = image
+        self.table[name] = addr
+        self._written[name] = image
         return addr
 
     def get(self, key: bytes) -> Cell | None:
         cell = self._base_get(key)
-        addr = self.table.get(key)
+        addr = self.table.get(self.name(key))
         if cell is None or addr is None:
             return cell
         image = bytes(self._arena.buf[addr : addr + self.layout.size])
         return self.layout.shrink(image), cell[1], cell[2]
 
     def put(self, key: bytes, value: bytes, pos: Pos, aux: int = 0) -> None:
-        addr = self.table.get(key)
+        name = self.name(key)
+        addr = self.table.get(name)
         if addr is not None:
             old = self.base.get(key)
             if old is None or old[1] == pos:
                 image = self.layout.expand(value)
                 self._arena.buf[addr : addr + self.layout.size] = image
-                self._written[key] = image
+                self._written[name] = image
             else:
-                self._retire(key)
+                self._retire(name)
         self.base.put(key, value, pos, aux)
 
-    def _retire(self, key: bytes) -> None:
-        addr = self.table.pop(key, None)
+    def _retire(self, name: bytes | int) -> None:
+        addr = self.table.pop(name, None)
         if addr is not None:
-            del self._written[key]
+            del self._written[name]
             self._retired.append(addr)
 
     def delete(self, key: bytes) -> None:
-        self._retire(key)
+        self._retire(self.name(key))
         self.base.delete(key)
 
     def after(self, pos: Pos | None) -> tuple[bytes, Pos] | None:
@@ -248,20 +257,21 @@ class ResidentCells(Cells):
         return self.base.rows(pos)
 
     def clear(self) -> None:
-        for key in list(self.table):
-            self._retire(key)
+        for name in list(self.table):
+            self._retire(name)
         self.base.clear()
 
     def flush(self) -> None:
         """Write back the elements that changed."""
         layout, buf, written = self.layout, self._arena.buf, self._written
-        for key, addr in self.table.items():
+        for name, addr in self.table.items():
             image = bytes(buf[addr : addr + layout.size])
-            if image != written[key]:
+            if image != written[name]:
+                key = name if isinstance(name, bytes) else name.to_bytes(self._key_size, "little")
                 cell = self._base_get(key)
                 if cell is not None:
                     self.base.put(key, layout.shrink(image), cell[1], cell[2])
-                written[key] = image
+                written[name] = image
 
     def settle(self) -> None:
         """Use the slots of replaced elements again: no program holds an address any more."""

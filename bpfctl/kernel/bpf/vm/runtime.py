@@ -62,6 +62,7 @@ class Runtime:
     """One run of a program, with the programs that it tail-calls."""
 
     __slots__ = (
+        "caller",
         "cpu",
         "ctx",
         "fp",
@@ -94,6 +95,7 @@ class Runtime:
         self.tail_unit: Unit | None = None
         self.turns = MAX_TURNS
         self.unit: Unit | None = None
+        self.caller: Unit | None = None
         self.state: dict[str, Any] = {}
         """For helper families: what they keep from one call to the next within a run."""
 
@@ -121,7 +123,6 @@ class Runtime:
         """
         unit = self.unit
         assert unit is not None
-        self.turn()
         fp = self.fp + STACK_BYTES
         if fp > self.stack_end:
             raise KernelError(E.FAULT, "stack frames")

@@ -116,8 +116,8 @@ class Vm:
             return CODE_BASE + pc + 1 + low
         return imm64(program.insns, pc)
 
-    def helper(self, number: int) -> Body:
-        """Return a helper as ``body(rt, r1, r2, r3, r4, r5)``.
+    def helper(self, number: int) -> tuple[Body, int]:
+        """Return a helper as ``body(rt, ...)``, and how many arguments it takes.
 
         What has no implementation is refused when it is called: EOPNOTSUPP ends the run.
         """
@@ -125,7 +125,7 @@ class Vm:
 
         return helper_body(number)
 
-    def kfunc(self, insn: Insn) -> Body:
+    def kfunc(self, insn: Insn) -> tuple[Body, int]:
         """Return a kernel function that an insn calls, as :meth:`helper` does."""
         from bpfctl.kernel.bpf.vm.calls import kfunc_body
 

@@ -1,0 +1,1 @@
+"""The engine ``py``: programs as Python source, structured where their flow allows."""
