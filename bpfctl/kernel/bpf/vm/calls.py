@@ -32,7 +32,7 @@ def helper_body(number: int, variant: str = "") -> tuple[Body, int]:
         return _missing(helper.name if helper is not None else f"#{number}"), 0
     specs = helper.proto(variant).args
     if helper.registers:
-        return _plain(body, 5)
+        return _wrapped(body, 5, -1), 5
     maps = [at for at, spec in enumerate(specs) if spec.base == Arg.CONST_MAP_PTR]
     return _wrapped(body, len(specs), maps[0] if maps else -1), len(specs)
 
