@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bpfctl.light import dataclass
+
 # Kernel-internal, but it reaches user space from bpf(2); the C library has no name for it.
 ENOTSUPP = 524
 
@@ -107,14 +109,38 @@ _NAMES = {num: name for num, (name, _) in _TABLE.items()}
 _TEXTS = {num: text for num, (_, text) in _TABLE.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Which limit a call hit: a fact, which the command line words. Amounts are bytes.
+
+    ``limit``: ``memory.max`` of cgroup ``whom``, ``RLIMIT_MEMLOCK`` of user ``whom``, or
+    ``memory``, all that the machine has.
+    """
+
+    limit: str
+    whom: str
+    allowed: int
+    used: int
+    asked: int
+
+    @property
+    def least(self) -> int:
+        """The lowest limit that would have let the call pass."""
+        return self.used + self.asked
+
+
+Hint = str | Refusal
+"""What helps a person on: a sentence, or a fact to make one of."""
+
+
 class KernelError(OSError):
     """A system call of the simulated kernel failed with ``errno``.
 
-    ``detail`` is for debugging and never printed. ``hint`` is one line for a
-    person: which limit was hit, of whom, how much was asked, what would do.
+    ``detail`` is for debugging and never printed. ``hint`` is for a person: the limit that was
+    hit, or a sentence where no limit is meant.
     """
 
-    def __init__(self, err: int, detail: str = "", hint: str = "") -> None:
+    def __init__(self, err: int, detail: str = "", hint: Hint = "") -> None:
         super().__init__(err, strerror(err))
         self.detail = detail
         self.hint = hint
@@ -128,36 +154,63 @@ class KernelError(OSError):
 class TaskKilled(Exception):
     """The memory-cgroup OOM killer sent SIGKILL to the calling task."""
 
-    def __init__(self, memcg: str, hint: str = "") -> None:
+    def __init__(self, memcg: str, hint: Hint = "") -> None:
         super().__init__(f"killed by the OOM killer of {memcg}")
         self.memcg = memcg
         self.hint = hint
 
 
-class CommandError(Exception):
-    """What the user reads: one sentence, and the exit status."""
+class Failure(Exception):
+    """Something that is no errno went wrong: one sentence, the exit status, what would help."""
 
-    def __init__(self, text: str, status: int = 255, hint: str = "") -> None:
+    def __init__(self, text: str, status: int = 255, hint: Hint = "") -> None:
         super().__init__(text)
         self.text = text
         self.status = status
         self.hint = hint
 
 
-class StateError(CommandError):
+class CommandError(Failure):
+    """What was typed cannot be done. Only what reads command lines raises it."""
+
+
+class StateError(Failure):
     """The state file cannot be used: not ours, damaged, or from a newer version."""
 
 
-class ProfileError(CommandError):
+class ProfileError(Failure):
     """A kernel profile is unknown or malformed."""
+
+
+class SettingError(Failure):
+    """The machine has no such setting, or the setting no such value."""
+
+
+class EngineError(Failure):
+    """There is no such execution engine, or it cannot be had here."""
+
+
+class SpecError(Failure):
+    """A definition of a map or program cannot be changed so."""
+
+
+class PluginMissing(Failure):
+    """A map in the state is of a type that no installed plugin offers."""
 
 
 __all__ = [
     "ENOTSUPP",
     "CommandError",
     "E",
+    "EngineError",
+    "Failure",
+    "Hint",
     "KernelError",
+    "PluginMissing",
     "ProfileError",
+    "Refusal",
+    "SettingError",
+    "SpecError",
     "StateError",
     "TaskKilled",
     "errno_name",

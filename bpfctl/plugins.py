@@ -13,7 +13,7 @@ from itertools import chain
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bpfctl.errors import CommandError
+from bpfctl.errors import Failure
 from bpfctl.uapi import MAP_TYPE_NUMBER, MAP_TYPES
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ BUILTIN_OBSERVERS: dict[str, str] = {"charges": "bpfctl.observers.charges"}
 _THIRD_PARTY = 0x40000000
 
 
-class PluginError(CommandError):
+class PluginError(Failure):
     """A plugin cannot be imported or breaks the contract; the text names it."""
 
 

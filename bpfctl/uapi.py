@@ -438,3 +438,18 @@ Attr = (
     | EnableStatsAttr
     | BtfLoadAttr
 )
+
+# Capabilities that matter to BPF, by number (include/uapi/linux/capability.h).
+CAPS: dict[str, int] = {
+    "CAP_CHOWN": 0,
+    "CAP_KILL": 5,
+    "CAP_SETUID": 7,
+    "CAP_NET_ADMIN": 12,
+    "CAP_NET_RAW": 13,
+    "CAP_IPC_LOCK": 14,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_SYS_RESOURCE": 24,
+    "CAP_PERFMON": 38,
+    "CAP_BPF": 39,
+}
+ALL_CAPS = (1 << 41) - 1

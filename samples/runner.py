@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from bpfctl.errors import KernelError, TaskKilled, errno_name
+from bpfctl.errors import Hint, KernelError, TaskKilled, errno_name
 from bpfctl.kernel.kernel import Kernel
 from bpfctl.kernel.profile import LONG_TERM
 from bpfctl.libbpf.bpf import Bpf
@@ -59,7 +59,7 @@ class Outcome:
     errno: int = 0
     locked_pages: int = 0
     charged_bytes: int = 0
-    hint: str = ""
+    hint: Hint = ""
     explained: str = ""
     stdout: str = ""
     stderr: str = ""
@@ -107,10 +107,7 @@ def run(kernel: Kernel, pid: int, name: str, request: Request, streams: Streams)
 def run_in_memory(machine: Machine, name: str, request: Request, streams: Streams) -> Outcome:
     """Run sample ``name`` on a machine of its own."""
     kernel, pid = machine.boot(name)
-    outcome = run(kernel, pid, name, request, streams)
-    # The cgroup goes with the machine: what helps is an option of the next run.
-    hint = outcome.hint.replace(f"bpfctl memcg set {CGROUP} memory.max=", "--memory-max ")
-    return replace(outcome, hint=hint)
+    return run(kernel, pid, name, request, streams)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bpfctl.errors import Hint
+
 if TYPE_CHECKING:
     from .process import Process
 
@@ -69,7 +71,7 @@ class Exit(Exception):
     ``hint`` says what would help; by default that is what the cause has to say.
     """
 
-    def __init__(self, status: int, cause: BaseException | None = None, hint: str = "") -> None:
+    def __init__(self, status: int, cause: BaseException | None = None, hint: Hint = "") -> None:
         super().__init__(status)
         self.status = status
         self.cause = cause

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from bpfctl.errors import CommandError
+from bpfctl.errors import Failure
 
 BTF_MAGIC = 0xEB9F
 BTF_VERSION = 1
@@ -50,7 +50,7 @@ VAR_STATIC, VAR_GLOBAL, VAR_EXTERN = 0, 1, 2
 FUNC_STATIC, FUNC_GLOBAL, FUNC_EXTERN = 0, 1, 2
 
 
-class BtfError(CommandError):
+class BtfError(Failure):
     """A BTF blob is truncated or contradicts itself.
 
     ``reason`` alone, without the byte ``offset`` in the blob, is what a caller embeds in a

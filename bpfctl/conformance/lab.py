@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bpfctl import plugins
-from bpfctl.errors import CommandError, KernelError, TaskKilled
+from bpfctl.errors import Failure, KernelError, TaskKilled
 from bpfctl.kernel.bpf.example import Element
 from bpfctl.kernel.bpf.map import MapType
 from bpfctl.kernel.config import Config
@@ -156,7 +156,7 @@ def attempt(call: Any, *args: Any) -> Any:
         return call(*args)
     except SIMULATED as exc:
         return exc
-    except CommandError:
+    except Failure:
         raise
     except Violation:
         raise

@@ -9,7 +9,7 @@ from importlib import metadata
 from bpfctl import plugins
 from bpfctl.conformance.lab import Violation
 from bpfctl.conformance.rules import RULES
-from bpfctl.errors import CommandError
+from bpfctl.errors import CommandError, Failure
 from bpfctl.kernel.bpf.map import MapType
 
 
@@ -34,7 +34,7 @@ def check_type(cls: type[MapType]) -> Iterator[Outcome]:
             rule(cls)
         except Violation as exc:
             yield Outcome(cls.name, name, str(exc))
-        except CommandError as exc:
+        except Failure as exc:
             yield Outcome(cls.name, name, exc.text)
         except Exception as exc:
             yield Outcome(cls.name, name, f"{type(exc).__name__}: {exc}")

@@ -18,11 +18,10 @@ from bpfctl.kernel.bpf.progtypes import by_number
 from bpfctl.kernel.kernel import Kernel
 from bpfctl.kernel.mm.alloc import Mem, OomKill
 from bpfctl.kernel.records import Memcg, Objcg
-from bpfctl.kernel.task import ALL_CAPS
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.libbpf.mapspec import MapSpec
 from bpfctl.libbpf.relocate import relocate
-from bpfctl.uapi import MapCreateAttr, ProgLoadAttr
+from bpfctl.uapi import ALL_CAPS, MapCreateAttr, ProgLoadAttr
 
 CGROUP = "/cost"
 # Any map that a profile allows shall be possible: the host's memory is not the question.

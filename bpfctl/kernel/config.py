@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bpfctl.errors import CommandError
+from bpfctl.errors import SettingError
 from bpfctl.kernel.mm.memcg import MODES
 from bpfctl.kernel.profile import LONG_TERM, resolve
 from bpfctl.kernel.records import Setting
@@ -73,17 +73,17 @@ class Config:
 
 def _check(name: str, good: bool, wanted: str) -> None:
     if not good:
-        raise CommandError(f"{name} must be {wanted}")
+        raise SettingError(f"{name} must be {wanted}")
 
 
 def parse_setting(name: str, text: str) -> Any:
     """Turn the text of setting ``name`` into its value.
 
-    :raises CommandError: unknown name, or not a number.
+    :raises SettingError: unknown name, or not a number.
     """
     types = field_types(Config)
     if name not in types:
-        raise CommandError(f"unknown setting '{name}'", hint=f"known: {', '.join(types)}")
+        raise SettingError(f"unknown setting '{name}'", hint=f"known: {', '.join(types)}")
     if name == "kernel":
         return resolve(text)
     if types[name] == "str":
@@ -93,4 +93,4 @@ def parse_setting(name: str, text: str) -> Any:
     try:
         return int(text, 0)
     except ValueError:
-        raise CommandError(f"setting {name}: '{text}' is not a number") from None
+        raise SettingError(f"setting {name}: '{text}' is not a number") from None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bpfctl import plugins
-from bpfctl.errors import E, KernelError, TaskKilled
+from bpfctl.errors import E, Hint, KernelError, Refusal, TaskKilled
 from bpfctl.kernel.bpf.idr import Btfs, Maps
 from bpfctl.kernel.bpf.inode import BpfFs
 from bpfctl.kernel.bpf.kinds import KINDS
@@ -125,13 +125,13 @@ class Kernel(Machine):
                 raise charger.kill
             return result
         except OomKill as kill:
-            hint = self._refusal_hint()
+            hint = self._refusal()
             self.exit_task(pid)
             self.notify("oom", memcg=kill.memcg.path, victim=pid)
             raise TaskKilled(kill.memcg.path, hint) from None
         except KernelError as exc:
             if exc.code == E.NOMEM and not exc.hint:
-                exc.hint = self._refusal_hint()
+                exc.hint = self._refusal()
             raise
 
     def map_lookup_each(
@@ -194,17 +194,13 @@ class Kernel(Machine):
         """Write to a mapping, as the process would; errors as in :meth:`mem_read`."""
         self._run(pid, lambda _, task: self.mappings.write(pid, mapping, at, content))
 
-    def _refusal_hint(self) -> str:
-        refusal = self.memcg.charger.refusal
-        if refusal is None:
+    def _refusal(self) -> Hint:
+        """Return the charge that a limit refused during this call, "" for none."""
+        found, size = self.memcg.charger.refusal, self.config.page_size
+        if found is None:
             return ""
-        size = self.config.page_size
-        needed = (refusal.usage_pages + refusal.asked_pages) * size
-        return (
-            f"memory.max of {refusal.path} is {refusal.max_pages * size} bytes, "
-            f"{refusal.usage_pages * size} are in use and {refusal.asked_pages * size} more were "
-            f"asked for: bpfctl memcg set {refusal.path} memory.max={needed} is the least it takes"
-        )
+        sizes = (found.max_pages * size, found.usage_pages * size, found.asked_pages * size)
+        return Refusal("memory.max", found.path, *sizes)
 
     def unlink(self, path: str) -> None:
         """Remove a pin (or an empty directory) of the bpffs and drop its reference."""

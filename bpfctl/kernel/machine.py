@@ -21,8 +21,9 @@ from bpfctl.kernel.objects import SimObjects
 from bpfctl.kernel.prandom import Prandom
 from bpfctl.kernel.records import Counter, File, Memcg, Setting, Task, User
 from bpfctl.kernel.storage import MemoryStorage, Storage
-from bpfctl.kernel.task import ALL_CAPS, CAP_SYS_RESOURCE, capable, rlimit_value
+from bpfctl.kernel.task import CAP_SYS_RESOURCE, capable, rlimit_value
 from bpfctl.light import altered
+from bpfctl.uapi import ALL_CAPS
 
 M = TypeVar("M", bound="Machine")
 

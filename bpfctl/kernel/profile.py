@@ -493,6 +493,6 @@ def load(name: str, patch: int | None = None) -> Profile:
     if name != "5.10" or not 0 <= patch <= LAST_PATCH:
         raise ProfileError(
             f"kernel {name} has no patch {patch} of the series",
-            hint=f"--patch takes 0 to {LAST_PATCH} and goes with --kernel 5.10",
+            hint=f"patches are 0 to {LAST_PATCH}, of kernel 5.10",
         )
     return _build(name, _apply_series(_data(name), patch), patch)

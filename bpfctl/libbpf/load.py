@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bpfctl.errors import CommandError, E, KernelError
+from bpfctl.errors import E, Failure, Hint, KernelError
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.libbpf.pinning import DEFAULT_BPFFS, make_parent_dir
 from bpfctl.libbpf.relocate import NO_FD, relocate
@@ -34,10 +34,10 @@ _TRIVIAL = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
 _PROBE_TYPES = ("socket_filter", "tracepoint")
 
 
-class LoadError(CommandError):
+class LoadError(Failure):
     """An object could not be loaded; why has been said through the ``warn`` of the load."""
 
-    def __init__(self, err: int, hint: str = "") -> None:
+    def __init__(self, err: int, hint: Hint = "") -> None:
         super().__init__("failed to load object file", hint=hint)
         self.errno = err
 

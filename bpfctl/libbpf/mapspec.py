@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from bpfctl.errors import CommandError
+from bpfctl.errors import SpecError
 from bpfctl.uapi import (
     BPF_OBJ_NAME_LEN,
     MAP_TYPE_NUMBER,
@@ -145,11 +145,11 @@ class MapSpec:
         """
         if attribute not in _SETTABLE:
             names = ", ".join(_SETTABLE)
-            raise CommandError(f"map {self.name}: no attribute '{attribute}'; there are {names}")
+            raise SpecError(f"map {self.name}: no attribute '{attribute}'; there are {names}")
         name, limit = _SETTABLE[attribute]
         number = _number(self.name, attribute, value)
         if not 0 <= number <= limit:
-            raise CommandError(f"map {self.name}: {attribute}={value} is out of range")
+            raise SpecError(f"map {self.name}: {attribute}={value} is out of range")
         if name in ("key_size", "value_size") and number != getattr(self, name):
             # The declared types no longer fit.
             self.btf_key_type_id = self.btf_value_type_id = 0
@@ -171,10 +171,10 @@ def apply_settings(maps: list[MapSpec], settings: list[str]) -> None:
         target, equals, value = setting.partition("=")
         name, dot, attribute = target.rpartition(".")
         if not (equals and dot and name and attribute and value):
-            raise CommandError(f"'{setting}' is not NAME.attribute=value")
+            raise SpecError(f"'{setting}' is not NAME.attribute=value")
         if name not in known:
             there = ", ".join(known) or "none"
-            raise CommandError(f"'{setting}': no map '{name}'; there are: {there}")
+            raise SpecError(f"'{setting}': no map '{name}'; there are: {there}")
         known[name].set(attribute, value)
 
 
@@ -184,7 +184,7 @@ def _number(map_name: str, attribute: str, value: str) -> int:
     try:
         return int(value, 0)
     except ValueError:
-        raise CommandError(f"map {map_name}: {attribute}={value} is not a number") from None
+        raise SpecError(f"map {map_name}: {attribute}={value} is not a number") from None
 
 
 def _ring_bytes(size: int, page_size: int) -> int:

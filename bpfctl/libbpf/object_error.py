@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bpfctl.errors import CommandError
+from bpfctl.errors import Failure
 
 LIBBPF_ERRNO_FORMAT = 4001
 NOT_ELF = "not an ELF file"
 
 
-class ObjectError(CommandError):
+class ObjectError(Failure):
     """A file is not a usable BPF object.
 
     ``section`` is empty when the file as a whole is at fault. ``errno`` is what libbpf returns

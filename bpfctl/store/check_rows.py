@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from bpfctl import plugins
-from bpfctl.errors import CommandError
+from bpfctl.errors import Failure
 from bpfctl.kernel.config import Config
 from bpfctl.kernel.kernel import Kernel
 from bpfctl.kernel.mm.memcg import ROOT_ID
@@ -71,7 +71,7 @@ def _check_settings(storage: SqlStorage) -> list[str]:
     try:
         config = Config.restore(storage.registry(Setting))
         load(config.kernel, config.patch)
-    except CommandError as exc:
+    except Failure as exc:
         return [f"settings: {exc.text}"]
     return []
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from bpfctl.errors import CommandError, KernelError, StateError, TaskKilled
+from bpfctl.errors import Failure, KernelError, StateError, TaskKilled
 from bpfctl.store.migrations import SCHEMA_VERSION, create, migrate
 from bpfctl.store.path import state_path
 from bpfctl.store.schema import APPLICATION_ID, all_tables
@@ -33,7 +33,7 @@ _VERSION_AT = 60
 _APPLICATION_AT = 68
 
 # Outcomes of a command that the simulated kernel has seen through: what it did stays done.
-_COMPLETED = (KernelError, CommandError, TaskKilled)
+_COMPLETED = (KernelError, Failure, TaskKilled)
 
 Boot = Callable[[SqlStorage], None]
 

@@ -18,6 +18,7 @@ from bpfctl.kernel.mm.gfp import GFP_ACCOUNT, GFP_KERNEL
 from bpfctl.kernel.records import File, Memcg, Objcg, Task
 from bpfctl.kernel.storage import MemoryStorage
 from bpfctl.libbpf.bpf import Bpf
+from bpfctl.uapi import ALL_CAPS
 from oracle.cases import boots
 from oracle.compare import PAGE
 from oracle.making import blob_of, map_attr, straight
@@ -29,12 +30,12 @@ FIRST_UID = 1000
 
 # Who does it: (an ordinary uid?, capabilities); see "mode" in the data's README.
 MODES: dict[int, tuple[bool, int]] = {
-    0: (False, caps.ALL_CAPS),
-    1: (True, caps.ALL_CAPS),
+    0: (False, ALL_CAPS),
+    1: (True, ALL_CAPS),
     2: (True, caps.CAP_BPF | caps.CAP_PERFMON | caps.CAP_NET_ADMIN),
     3: (True, 0),
     4: (False, caps.CAP_BPF),
-    5: (True, caps.ALL_CAPS & ~(caps.CAP_SYS_RESOURCE | caps.CAP_IPC_LOCK)),
+    5: (True, ALL_CAPS & ~(caps.CAP_SYS_RESOURCE | caps.CAP_IPC_LOCK)),
 }
 
 # Structures of a new group that its parent pays for, in bytes: slab objects, and per-CPU memory on

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bpfctl.errors import E, KernelError, TaskKilled
+from bpfctl.errors import E, KernelError, Refusal, TaskKilled
 from bpfctl.kernel.kernel import Kernel
 from bpfctl.kernel.mm.memcg import MemcgTree
 from bpfctl.libbpf.bpf import Bpf
@@ -113,7 +113,8 @@ def test_memory_max_leaves_nothing(attr: MapCreateAttr, profile: str) -> None:
             bpf.map_create(attr)
         except KernelError as exc:
             assert exc.code == E.NOMEM
-            assert "/box" in exc.hint
+            assert isinstance(exc.hint, Refusal)
+            assert exc.hint.whom == "/box"
             assert counters(kernel) == before
         except TaskKilled as killed:
             assert killed.memcg == "/box"

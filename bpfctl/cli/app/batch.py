@@ -11,7 +11,7 @@ from typing import TextIO
 from bpfctl.cli.app.session import App
 from bpfctl.cli.app.table import Verb
 from bpfctl.cli.app.words import Words
-from bpfctl.errors import CommandError, E, strerror
+from bpfctl.errors import CommandError, E, Failure, strerror
 
 # Characters of a line with its continuations, and words of a command, both less than this.
 LINE_CHARS = 65536
@@ -133,7 +133,7 @@ class _Batch:
             json.begin_array()
         try:
             status = self._commands()
-        except CommandError as exc:
+        except Failure as exc:
             self.app.out.error(exc.text)
             status = exc.status
         if json is not None:

@@ -9,7 +9,7 @@ from bpfctl.cli.app import usage
 from bpfctl.cli.app.session import App
 from bpfctl.cli.app.table import Handler, Table, Verb, load
 from bpfctl.cli.app.words import Words
-from bpfctl.errors import CommandError, KernelError
+from bpfctl.errors import CommandError, Failure, KernelError
 from bpfctl.light import dataclass
 
 
@@ -110,13 +110,13 @@ def run(app: App, words: Words) -> int:
     """Run one command line; print its error, if any. Return its exit status."""
     try:
         return (_run(app, words) or 0) & 0xFF
-    except CommandError as exc:
+    except Failure as exc:
         return report(app, exc)
     except KernelError as exc:
         return report(app, CommandError(str(exc.strerror), -exc.code & 0xFF, exc.hint))
 
 
-def report(app: App, exc: CommandError) -> int:
+def report(app: App, exc: Failure) -> int:
     """Print an error and its hint; some errors have no text. Return the exit status."""
     if exc.text:
         app.out.error(exc.text)

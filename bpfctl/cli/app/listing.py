@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bpfctl.cli.app.session import App
-from bpfctl.errors import CommandError, E, KernelError
+from bpfctl.errors import CommandError, E, Failure, KernelError
 
 # Prints the object behind a descriptor.
 Show = Callable[[int], None]
@@ -40,7 +40,7 @@ def show_all(
     except KernelError as exc:
         app.out.error(f"can't get next {following}: {exc.strerror}")
         status = -1
-    except CommandError as exc:
+    except Failure as exc:
         app.out.error(exc.text)
         status = -1
     if json is not None:

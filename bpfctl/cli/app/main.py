@@ -14,7 +14,7 @@ from bpfctl.cli.app.options import Options, UnknownOption, parse
 from bpfctl.cli.app.out import Out
 from bpfctl.cli.app.session import App
 from bpfctl.cli.app.words import UsageExit, Words
-from bpfctl.errors import CommandError, KernelError, TaskKilled
+from bpfctl.errors import CommandError, Failure, KernelError, TaskKilled
 
 USAGE_STATUS = 255
 KILLED_STATUS = 137
@@ -74,7 +74,7 @@ def _main(argv: list[str], out: Out) -> int:
         if out.json is None:
             usage.show(out, "main")
         return _finish(out, status)
-    except CommandError as exc:
+    except Failure as exc:
         return _finish(out, report(app, exc))
     if options.help and (not options.help_page or out.json is not None):
         usage.show(out, "main")
@@ -82,7 +82,7 @@ def _main(argv: list[str], out: Out) -> int:
     try:
         with app:
             status = _command(app, words)
-    except CommandError as exc:  # the state could not be saved
+    except Failure as exc:  # the state could not be saved
         status = report(app, exc)
     except OSError as exc:
         if isinstance(exc, BrokenPipeError):
@@ -95,13 +95,13 @@ def _main(argv: list[str], out: Out) -> int:
     return _finish(out, status)
 
 
-def _unexpected(app: App, exc: Exception) -> CommandError:
+def _unexpected(app: App, exc: Exception) -> Failure:
     """Return the error for what must not happen: the file's fault if it is damaged, else ours."""
     from bpfctl.store.state import damage
 
     try:
         found = damage(app.settings.state)
-    except CommandError as refusal:
+    except Failure as refusal:
         return refusal
     return found or CommandError(
         f"internal error: {type(exc).__name__}: {exc}", hint="-d shows where"
@@ -162,7 +162,7 @@ def _own_command(app: App, words: list[str]) -> int:
         raise KeyboardInterrupt from None
     except click.ClickException as exc:
         status = usage_error(app, exc)
-    except CommandError as exc:
+    except Failure as exc:
         status = report(app, exc)
     except KernelError as exc:
         status = report(app, CommandError(str(exc.strerror), -exc.code & 0xFF, exc.hint))

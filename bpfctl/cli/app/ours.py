@@ -11,7 +11,7 @@ import click
 from bpfctl.cli.app.out import JsonWriter
 from bpfctl.cli.app.session import App
 from bpfctl.cli.app.settings import parse_size
-from bpfctl.errors import CommandError, E, KernelError
+from bpfctl.errors import CommandError, E, Failure, KernelError
 from bpfctl.uapi import RLIM_INFINITY
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def limit(text: str, name: str) -> int | None:
     """Return a limit in bytes of ``64M``, ``4096``; None for ``max`` or ``unlimited``."""
     try:
         nbytes = parse_size(text, name)
-    except CommandError as exc:
+    except Failure as exc:
         exc.hint = exc.hint or "sizes are bytes, or end in K, M, G or T; no limit is 'unlimited'"
         raise
     return None if nbytes >= RLIM_INFINITY else nbytes

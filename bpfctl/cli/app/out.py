@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from bpfctl.errors import Hint
+
 _ESCAPES = str.maketrans(
     {
         "\t": "\\t",
@@ -176,20 +178,22 @@ class Out:
         if self.json is None:
             self.err(text + "\n")
 
-    def hint(self, text: str) -> None:
+    def hint(self, hint: Hint) -> None:
         """Say on stderr what would help.
 
         Shown after errors of our own commands, after those of bpftool's commands only when
         stderr is a terminal, never with JSON; ``BPFCTL_HINTS`` set to ``always`` or ``never``
         overrides.
         """
-        if not text or self.json is not None:
+        if not hint or self.json is not None:
             return
         rule = os.environ.get("BPFCTL_HINTS", "")
         if rule == "never":
             return
         if rule == "always" or self.own or sys.stderr.isatty():
-            self.err(f"hint: {text}\n")
+            from bpfctl.cli.app.hints import worded
+
+            self.err(f"hint: {worded(hint)}\n")
 
     def done(self) -> None:
         """Mark the success of a command that has no data: ``null`` in JSON."""

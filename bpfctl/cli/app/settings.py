@@ -43,7 +43,7 @@ class Settings:
 def _caps(text: str | None) -> int | None:
     if text is None:
         return None
-    from bpfctl.kernel.task import parse_caps
+    from bpfctl.cli.app.caps import parse_caps
 
     return parse_caps(text)
 

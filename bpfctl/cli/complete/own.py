@@ -13,7 +13,7 @@ from bpfctl.cli.app.group import WordGroup, root
 from bpfctl.cli.complete.answer import PROGRAM, items
 from bpfctl.cli.complete.state import Offer, State
 from bpfctl.cli.complete.words import FILES, NOTHING, Offers, map_types, words
-from bpfctl.errors import CommandError
+from bpfctl.errors import Failure
 from bpfctl.kernel.profile import LAST_PATCH, PROFILES, THIS
 
 _PATCHED = "5.10"
@@ -49,7 +49,7 @@ def with_commas(word: str, offers: Offers) -> Iterator[Offer]:
 
 def capabilities(word: str) -> Offers:
     """Offer capabilities as they are being typed: with or without CAP_, in either case."""
-    from bpfctl.kernel.task import CAPS
+    from bpfctl.uapi import CAPS
 
     last = word.rpartition(",")[2]
     names = [*CAPS]
@@ -384,7 +384,7 @@ def _subcommands(context: click.Context, group: click.Group) -> Iterator[Offer]:
         if isinstance(group, WordGroup):
             try:
                 command = group.get_command(context, name)
-            except (ImportError, CommandError):
+            except (ImportError, Failure):
                 continue
             about = command.get_short_help_str() if command is not None else ""
         yield name, about

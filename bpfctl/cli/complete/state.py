@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bpfctl.errors import CommandError
+from bpfctl.errors import Failure
 from bpfctl.uapi import MAP_TYPES
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class State:
             return os.path.expanduser(os.path.expandvars(typed))
         try:
             return state_path(Settings({}).state)
-        except CommandError as exc:
+        except Failure as exc:
             raise ValueError(exc.text) from exc
 
     # --- maps and programs -------------------------------------------------

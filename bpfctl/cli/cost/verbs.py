@@ -179,7 +179,7 @@ class _Question:
 
     def _actor(self) -> Actor:
         from bpfctl.cost.boot import Actor
-        from bpfctl.kernel.task import ALL_CAPS
+        from bpfctl.uapi import ALL_CAPS
 
         uid, caps = self.app.settings.uid or 0, self.app.settings.caps
         return Actor(uid, (0 if uid else ALL_CAPS) if caps is None else caps)

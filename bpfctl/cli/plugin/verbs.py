@@ -18,6 +18,7 @@ from bpfctl.cli.app.ours import (
     show_facts,
     show_table,
 )
+from bpfctl.errors import Failure
 from bpfctl.uapi import MAP_TYPE_NUMBER
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _state_of(name: str) -> str:
     """Return ``ok``, or why the plugin of map type ``name`` does not work."""
     try:
         return "ok" if plugins.map_type(name) is not None else "its module offers no such type"
-    except CommandError as exc:
+    except Failure as exc:
         return exc.text
 
 

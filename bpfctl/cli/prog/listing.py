@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bpfctl.cli.app.session import App
 from bpfctl.cli.btf.source import kernel_btf
-from bpfctl.errors import CommandError, KernelError
+from bpfctl.errors import CommandError, Failure, KernelError
 from bpfctl.isa.disasm import text
 from bpfctl.isa.helper_names import helper_name
 from bpfctl.isa.insn import (
@@ -67,7 +67,7 @@ class Listing:
         if info.btf_id:
             try:
                 made._read_info(kernel_btf(app, info.btf_id))
-            except (KernelError, CommandError) as exc:
+            except (KernelError, Failure) as exc:
                 raise CommandError("failed to get btf") from exc
         return made
 

@@ -11,7 +11,7 @@ from bpfctl.cli.app.select import map_fd
 from bpfctl.cli.app.session import App
 from bpfctl.cli.app.words import Words, strtoul
 from bpfctl.cli.map.create import find_netdev, raise_memlock
-from bpfctl.errors import CommandError, KernelError
+from bpfctl.errors import CommandError, Failure, KernelError
 from bpfctl.libbpf.object_error import ObjectError
 from bpfctl.libbpf.paths import absolute, dirname
 
@@ -303,7 +303,7 @@ def _attach_all(app: App, loader: Loader, target: str) -> None:
             path = f"{target}/{program.name}"
             _attach(app, program, path)
             done.append(path)
-    except (KernelError, CommandError):
+    except (KernelError, Failure):
         unpin(app.bpf, done)
         raise
 
@@ -329,7 +329,7 @@ def _pin_maps(app: App, loader: Loader, target: str, first_only: bool, pinmaps: 
             pin_maps(loader, pinmaps)
         except KernelError as exc:
             raise CommandError("failed to pin all maps", hint=exc.hint) from exc
-    except CommandError:
+    except Failure:
         if first_only:
             unpin(app.bpf, [target])
         else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bpfctl.cli.app.out import JsonWriter
 from bpfctl.cli.app.session import App
 from bpfctl.cli.btf.source import kernel_btf
-from bpfctl.errors import CommandError, KernelError
+from bpfctl.errors import Failure, KernelError
 from bpfctl.uapi import MAP_TYPE_NUMBER, MapInfo, ProgInfo
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def show_metadata(app: App, info: ProgInfo) -> None:
         if _is_constants(found):
             try:
                 _show(app, found, app.bpf.map_lookup_elem(fd, bytes(_KEY_BYTES)))
-            except (KernelError, CommandError):
+            except (KernelError, Failure):
                 pass  # not worth failing for
             return
 

@@ -7,7 +7,7 @@ import struct
 
 from bpfctl.cli.app.session import App
 from bpfctl.cli.btf.source import kernel_btf
-from bpfctl.errors import CommandError, KernelError
+from bpfctl.errors import Failure, KernelError
 from bpfctl.uapi import BPF_OBJ_NAME_LEN, PROG_TYPES, ProgInfo
 
 FULL_NAME_MAX = 127
@@ -21,7 +21,7 @@ def full_name(app: App, info: ProgInfo) -> str:
     _, type_id = struct.unpack_from("<2I", info.func_info)
     try:
         found = kernel_btf(app, info.btf_id).type(type_id)
-    except (KernelError, CommandError):
+    except (KernelError, Failure):
         return name
     if found.kind.name == "FUNC" and len(found.name) > len(name):
         return found.name[:FULL_NAME_MAX]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bpfctl.cli.app.group import WordGroup, pass_app
+from bpfctl.cli.app.hints import worded
 from bpfctl.cli.app.ours import (
     App,
     CommandError,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 COMPARED_KERNELS = ("5.10", "5.11")
 COMPARED_LIMITS = ("64K", "8M")
+# What raises the limit of a machine that goes with its run.
+_MEMORY_MAX = "--memory-max {least}"
 _CPUS = click.IntRange(1, 8192)
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -241,15 +244,17 @@ def _run(app: App, name: str, one: Sample, given: dict[str, Any]) -> int:
     if kernel is not None or cpus is not None:
         machine = _machine(app, kernel, cpus, memlock, given["memory_max"])
         outcome = runner.run_in_memory(machine, name, request, streams)
+        hint = worded(outcome.hint, _MEMORY_MAX)
     else:
         if memlock is not None:
             nbytes = limit(memlock, "memlock")
             app.settings.memlock = RLIM_INFINITY if nbytes is None else nbytes
         with app.task(write=True) as bpf:
             outcome = runner.run(bpf.kernel, bpf.pid, name, request, streams)
+        hint = worded(outcome.hint)
     printed = {"stdout": collected.stdout, "stderr": collected.stderr}
     if not emit_json(app, {"sample": name, **_facts(outcome), **printed}):
-        app.out.hint(outcome.hint)
+        app.out.hint(hint)
     return int(outcome.status)
 
 
@@ -384,18 +389,22 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
         "bump": cell.bump,
         "memlock": cell.machine.memlock,
         **_facts(cell.outcome),
-        "hint": cell.outcome.hint or None,
+        "hint": worded(cell.outcome.hint, _MEMORY_MAX) or None,
         "explained": cell.outcome.explained or None,
         "stdout": cell.outcome.stdout,
         "stderr": cell.outcome.stderr,
     }
 
 
+def _reasons(outcome: Outcome) -> tuple[str, str]:
+    return outcome.explained, worded(outcome.hint, _MEMORY_MAX)
+
+
 def _notes(cells: list[Cell]) -> list[str]:
     """Say why runs failed, and which of the others printed the same."""
     reasons: dict[tuple[str, ...], list[str]] = {}
     for cell in cells:
-        why = tuple(text for text in (cell.outcome.explained, cell.outcome.hint) if text)
+        why = tuple(text for text in _reasons(cell.outcome) if text)
         if why:
             reasons.setdefault(why, []).append(_title(cell))
     notes = ["\n  ".join([f"{'; '.join(titles)}:", *why]) for why, titles in reasons.items()]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bpfctl.cli.app.caps import format_caps, parse_caps
 from bpfctl.cli.app.group import WordGroup, pass_app
 from bpfctl.cli.app.ours import (
     App,
@@ -24,7 +25,8 @@ from bpfctl.cli.app.ours import (
     show_table,
     size_text,
 )
-from bpfctl.kernel.task import ALL_CAPS, format_caps, parse_caps
+from bpfctl.errors import Failure
+from bpfctl.uapi import ALL_CAPS
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
@@ -102,7 +104,7 @@ def spawn(
             made = kernel.spawn(comm, uid, mask, cgroup, soft, hard)
         try:
             fds = [_open_object(kernel, made.pid, word, "the task") for word in objects]
-        except CommandError:
+        except Failure:
             kernel.exit_task(made.pid)
             raise
         done(app, str(made.pid), pid=made.pid, fds=fds)

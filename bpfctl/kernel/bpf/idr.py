@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bpfctl import plugins
-from bpfctl.errors import CommandError, E, KernelError
+from bpfctl.errors import E, KernelError, PluginMissing
 from bpfctl.kernel.bpf.map import MapType
 from bpfctl.kernel.ids import Ids
 from bpfctl.kernel.records import BtfRecord, MapRecord, SimObject
@@ -47,7 +47,7 @@ class Maps:
                 raise KernelError(E.NOENT, f"map {map_id}")
             cls = plugins.type_class(rec.type)
             if cls is None:
-                raise CommandError(
+                raise PluginMissing(
                     f"map {map_id} is of a type that no installed plugin offers",
                     hint="install the plugin that it was created with",
                 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bpfctl.errors import E, KernelError
+from bpfctl.errors import E, KernelError, Refusal
 from bpfctl.kernel.mm.charge import OomKill
 from bpfctl.kernel.mm.footprint import Footprint
 from bpfctl.kernel.mm.gfp import (
@@ -168,7 +168,8 @@ class Mem:
         mm = self.mm
         mm.inject()
         if mm.in_use() + nr * footprint.real > mm.memory:
-            raise KernelError(E.NOMEM, label, self._memory_hint(nr * footprint.real))
+            refusal = Refusal("memory", "", mm.memory, mm.in_use(), nr * footprint.real)
+            raise KernelError(E.NOMEM, label, refusal)
         objcg = self._payer(gfp)
         if objcg is not None and not self._charge(objcg, footprint, reclaim(gfp), nr):
             raise KernelError(E.NOMEM, f"{label}: memory.max")
@@ -178,13 +179,6 @@ class Mem:
             mm.memcg.charger.account(objcg, footprint, nr)
             self._tell(objcg, nr * footprint.charge(mm.page_size), gfp)
         return objcg.id if objcg is not None else 0
-
-    def _memory_hint(self, wanted: int) -> str:
-        mm = self.mm
-        return (
-            f"the machine has {mm.memory} bytes, {mm.in_use()} are in use and {wanted} more were "
-            f"asked for: bpfctl sim set memory {mm.in_use() + wanted} is the least it takes"
-        )
 
     def _charge(self, objcg: Objcg, footprint: Footprint, kind: Reclaim, nr: int) -> bool:
         mm = self.mm

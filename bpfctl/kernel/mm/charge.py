@@ -28,8 +28,8 @@ class OomKill(Exception):
 
 
 @dataclass(slots=True)
-class Refusal:
-    """The last charge that a limit refused, for the hint shown to a person (all in pages)."""
+class RefusedCharge:
+    """The last charge that a limit refused (all in pages)."""
 
     path: str
     max_pages: int
@@ -58,7 +58,7 @@ class Charger:
         self.page_size = page_size
         self.atomic_counts_max = atomic_counts_max
         self.nowait_counts_max = nowait_counts_max
-        self.refusal: Refusal | None = None
+        self.refusal: RefusedCharge | None = None
         self.kill: OomKill | None = None
         self.most_pages = 0
 
@@ -162,7 +162,7 @@ class Charger:
     def _note(self, memcg: Memcg, pages: int) -> None:
         """Remember who refused, for the hint."""
         assert memcg.max_pages is not None
-        self.refusal = Refusal(memcg.path, memcg.max_pages, memcg.usage_pages, pages)
+        self.refusal = RefusedCharge(memcg.path, memcg.max_pages, memcg.usage_pages, pages)
 
     def _events(self, memcg: Memcg, name: str, times: int) -> None:
         for _ in range(times):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bpfctl.errors import E, KernelError
+from bpfctl.errors import E, KernelError, Refusal
 from bpfctl.kernel.mm.page import page_align
 from bpfctl.kernel.records import Task, User
 from bpfctl.kernel.storage import Registry
@@ -51,16 +51,13 @@ class MemlockAccount:
         user = self.user(uid)
         wanted = user.locked_vm_pages + pages
         if task.memlock_soft is not None and wanted > task.memlock_soft // self.page_size:
-            raise KernelError(E.PERM, "RLIMIT_MEMLOCK", hint=self._hint(task, user, pages))
+            raise KernelError(E.PERM, "RLIMIT_MEMLOCK", self._refusal(task, user, pages))
         user.locked_vm_pages = wanted
 
-    def _hint(self, task: Task, user: User, pages: int) -> str:
-        size = self.page_size
-        return (
-            f"RLIMIT_MEMLOCK of {task.memlock_soft} bytes: user {user.uid} has "
-            f"{user.locked_vm_pages * size} bytes locked, this asks for {pages * size} more; "
-            f"--memlock {(user.locked_vm_pages + pages) * size} would suffice"
-        )
+    def _refusal(self, task: Task, user: User, pages: int) -> Refusal:
+        size, limit = self.page_size, task.memlock_soft or 0
+        used = user.locked_vm_pages * size
+        return Refusal("RLIMIT_MEMLOCK", str(user.uid), limit, used, pages * size)
 
     def uncharge(self, uid: int, pages: int) -> None:
         """Give ``pages`` of ``uid`` back."""

@@ -103,7 +103,7 @@ def test_errors(words, text):
     with pytest.raises(CommandError) as caught:
         arguments(words)
     assert caught.value.text == text
-    assert "usage: bpfctl prog try PROG [data FILE]" in caught.value.hint
+    assert "usage: bpfctl prog try PROG [data FILE]" in str(caught.value.hint)
 
 
 def test_a_verb_that_reads_by_its_grammar(cli, monkeypatch):

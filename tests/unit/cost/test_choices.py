@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bpfctl.cost import choices
-from bpfctl.errors import CommandError
+from bpfctl.errors import Failure
 
 
 @pytest.mark.parametrize(
@@ -24,12 +24,12 @@ def test_cpus(text: str, counts: list[int]) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "8193", "4-2", "a", "1-", "-1", "1,,2", "1-2-3", "²"])
 def test_bad_cpus(text: str) -> None:
-    with pytest.raises(CommandError, match="--cpus"):
+    with pytest.raises(Failure, match="--cpus"):
         choices.parse_cpus(text)
 
 
 def test_too_many_cpu_counts() -> None:
-    with pytest.raises(CommandError, match="more than"):
+    with pytest.raises(Failure, match="more than"):
         choices.parse_cpus("1-8192")
 
 
@@ -47,7 +47,7 @@ def test_kernels(words: list[str], kernels: list[tuple[str, int | None]]) -> Non
 
 @pytest.mark.parametrize("word", ["4.4", "6.12+3", "5.10+35", "5.10+x", "5.10+", ""])
 def test_bad_kernels(word: str) -> None:
-    with pytest.raises(CommandError):
+    with pytest.raises(Failure):
         choices.parse_kernels([word])
 
 
@@ -59,7 +59,7 @@ def test_fills_are_sorted() -> None:
 
 @pytest.mark.parametrize("word", ["", "%", "101%", "-1", "half", "1.5"])
 def test_bad_fills(word: str) -> None:
-    with pytest.raises(CommandError, match="--fill"):
+    with pytest.raises(Failure, match="--fill"):
         choices.parse_fill(word)
 
 

@@ -9,7 +9,7 @@ from bpfctl.cost.choices import Machine
 from bpfctl.cost.measure import price
 from bpfctl.cost.plan import Plan
 from bpfctl.cost.planfile import made_program, read_plan
-from bpfctl.errors import CommandError
+from bpfctl.errors import Failure
 from unit.libbpf.objects import OBJECTS
 
 WHOLE = """
@@ -107,13 +107,13 @@ def test_made_programs_load(functions: int) -> None:
     ],
 )
 def test_bad_plans(tmp_path: Path, text: str, reason: str) -> None:
-    with pytest.raises(CommandError, match=reason):
+    with pytest.raises(Failure, match=reason):
         read_plan(written(tmp_path, text))
 
 
 def test_no_plan(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="No such file"):
+    with pytest.raises(Failure, match="No such file"):
         read_plan(str(tmp_path / "none.toml"))
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(CommandError, match=r"bytes\.toml"):
+    with pytest.raises(Failure, match=r"bytes\.toml"):
         read_plan(str(tmp_path / "bytes.toml"))

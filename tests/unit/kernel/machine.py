@@ -7,8 +7,8 @@ from typing import Any
 from bpfctl import uapi
 from bpfctl.kernel.kernel import Kernel
 from bpfctl.kernel.records import ProgRecord
-from bpfctl.kernel.task import ALL_CAPS
 from bpfctl.libbpf.bpf import Bpf
+from bpfctl.uapi import ALL_CAPS
 from unit.kernel.progs import straight
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bpfctl.cli.app.hints import worded
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.kernel import Kernel
 from bpfctl.libbpf.bpf import Bpf
@@ -14,7 +15,7 @@ def refused(call, *args) -> str:
     with pytest.raises(KernelError) as failure:
         call(*args)
     assert failure.value.code == E.NOMEM
-    return failure.value.hint
+    return worded(failure.value.hint)
 
 
 @pytest.fixture

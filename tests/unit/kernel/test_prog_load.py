@@ -14,7 +14,7 @@ from bpfctl.kernel import task as caps
 from unit.kernel.machine import Machine
 from unit.kernel.progs import EXIT, R0_ZERO, load_map, straight
 
-FULL = caps.ALL_CAPS
+FULL = uapi.ALL_CAPS
 
 
 def refusal(action, *args, **kwargs) -> str:

@@ -8,12 +8,11 @@ import pytest
 
 from bpfctl.errors import KernelError, TaskKilled
 from bpfctl.kernel.kernel import Kernel
-from bpfctl.kernel.task import ALL_CAPS
 from bpfctl.libbpf import pinning
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.libbpf.load import Loader, LoadError, set_type
 from bpfctl.libbpf.object import open_object
-from bpfctl.uapi import MAP_TYPE_NUMBER, MapCreateAttr
+from bpfctl.uapi import ALL_CAPS, MAP_TYPE_NUMBER, MapCreateAttr
 
 OBJECTS = Path(__file__).parents[2] / "data" / "objects"
 PIN_BY_NAME = "/sys/fs/bpf/a_map_with_a_long_name"

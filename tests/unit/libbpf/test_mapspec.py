@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bpfctl.errors import CommandError
+from bpfctl.errors import SpecError
 from bpfctl.libbpf.mapspec import MapSpec, apply_settings
 from bpfctl.uapi import MAP_TYPE_NUMBER
 
@@ -95,7 +95,7 @@ def test_settings_reach_names_with_dots_and_inner_maps() -> None:
     ],
 )
 def test_bad_settings_are_explained(setting: str, reason: str) -> None:
-    with pytest.raises(CommandError, match=reason):
+    with pytest.raises(SpecError, match=reason):
         apply_settings([spec("hash", 1)], [setting])
 
 

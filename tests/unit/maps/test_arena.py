@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bpfctl.errors import TaskKilled
-from bpfctl.kernel.task import ALL_CAPS
+from bpfctl.uapi import ALL_CAPS
 from unit.maps.machine import Machine, outcome
 
 PAGE = 4096

@@ -9,8 +9,7 @@ import pytest
 
 from bpfctl.conformance.lab import Lab
 from bpfctl.kernel.bpf.map import MapType
-from bpfctl.kernel.task import ALL_CAPS
-from bpfctl.uapi import BtfLoadAttr, Cmd
+from bpfctl.uapi import ALL_CAPS, BtfLoadAttr, Cmd
 from bpfctl_maps.arraymap import Array
 from unit.maps.machine import GROUP, Machine, outcome
 

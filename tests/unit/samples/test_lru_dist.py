@@ -10,7 +10,7 @@ from bpfctl_samples.sample import Request
 from bpfctl_samples.test_lru_dist import main as sample
 from bpfctl_samples.test_lru_dist.perfect_lru import PerfectLru, reference
 
-from bpfctl.errors import E, KernelError
+from bpfctl.errors import E, KernelError, Refusal
 from bpfctl.uapi import BPF_F_NO_COMMON_LRU, MAP_TYPE_NUMBER, MapCreateAttr
 
 from .lab import printed, process, run_of
@@ -219,7 +219,8 @@ def test_the_first_map_is_refused_at_64_kib():
         "bpf_create_map: Operation not permitted\n"
         "test_lru_dist: test_lru_loss0: Assertion `map_fd != -1' failed.\n"
     )
-    assert "asks for 77824 more" in outcome.hint
+    assert isinstance(outcome.hint, Refusal)
+    assert outcome.hint.asked == 77824
     assert outcome.explained.endswith("current value: 64.0 KiB")
     assert (outcome.word, outcome.errno_name, outcome.locked_pages) == ("refused", "EPERM", 0)
 

@@ -199,7 +199,7 @@ def test_what_is_not_ours_is_refused_and_untouched(tmp_path, make, why, write):
         with open_storage(str(path), write) as storage:
             storage.registry(Task).get(1)
     assert why in caught.value.text
-    assert "\n" not in caught.value.text + caught.value.hint
+    assert "\n" not in caught.value.text + str(caught.value.hint)
     assert caught.value.hint
     assert (path.read_bytes() if path.is_file() else None) == before
     assert os.listdir(tmp_path) == ["state.db"]

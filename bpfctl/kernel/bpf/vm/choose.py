@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from bpfctl.errors import CommandError
+from bpfctl.errors import EngineError
 from bpfctl.kernel.bpf.vm.engine import Engine
 
 BUILTIN = {
@@ -19,12 +19,12 @@ AUTO = "py" if sys.byteorder == "little" else "interp"
 def engine_named(name: str) -> Engine:
     """Return the engine of that name; "" or "auto" choose one.
 
-    :raises CommandError: there is none.
+    :raises EngineError: there is none.
     """
     wanted = AUTO if name in ("", "auto") else name
     where = BUILTIN.get(wanted)
     if where is None:
-        raise CommandError(
+        raise EngineError(
             f"unknown engine '{name}'", hint=f"known: auto, {', '.join(sorted(BUILTIN))}"
         )
     module, _, attribute = where.partition(":")

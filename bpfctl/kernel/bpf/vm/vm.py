@@ -141,7 +141,7 @@ class Vm:
     def use_engine(self, name: str) -> None:
         """Compile programs with another engine from now on.
 
-        :raises CommandError: there is no such engine.
+        :raises EngineError: there is no such engine.
         """
         from bpfctl.kernel.bpf.vm.choose import engine_named
 
