@@ -23,7 +23,7 @@ from bpfctl.kernel.ids import Ids
 from bpfctl.kernel.machine import INIT_PID, Machine
 from bpfctl.kernel.mm.charge import OomKill
 from bpfctl.kernel.mm.memcg import ROOT_ID
-from bpfctl.kernel.records import Task
+from bpfctl.kernel.records import SimObject, Task
 from bpfctl.kernel.storage import Storage
 from bpfctl.kernel.task import CAP_NET_ADMIN, CAP_SYS_ADMIN, bpf_capable, capable
 from bpfctl.uapi import Cmd
@@ -58,7 +58,7 @@ class Kernel(Machine):
         self.kinds = {kind.name: kind(self) for kind in KINDS}
         self.holders.update(self.kinds)
         self.holders[STATS_KIND] = StatsHolder(self)
-        self.objects.gone = self.maps.object_gone
+        self.objects.gone = self._object_gone
 
     def _sequences(self) -> list[Ids]:
         objects = (self.maps, self.btfs, self.progs, self.links, self.mappings)
@@ -193,6 +193,46 @@ class Kernel(Machine):
     def mem_write(self, pid: int, mapping: int, at: int, content: bytes) -> None:
         """Write to a mapping, as the process would; errors as in :meth:`mem_read`."""
         self._run(pid, lambda _, task: self.mappings.write(pid, mapping, at, content))
+
+    def page_size(self) -> int:
+        """sysconf(_SC_PAGESIZE), in bytes."""
+        return self.config.page_size
+
+    def _object_gone(self, found: SimObject) -> None:
+        self.maps.object_gone(found)
+        if found.kind == "perf_event":
+            from bpfctl.kernel.trace import perf
+
+            perf.closed(self, found.id)
+
+    # --- perf events -----------------------------------------------------
+
+    def perf_event_open(self, pid: int, cpu: int, pages: int) -> int:
+        """Open a BPF output event of a CPU with a ring of ``pages``; return a descriptor."""
+        made = self.objects.create("perf_event", cpu=cpu, pages=pages)
+        made.priv["unlinked"] = True
+        return self.objects.open(pid, made.id)
+
+    def perf_read(self, pid: int, fd: int) -> tuple[list[bytes], int]:
+        """Read what waits in an event's ring: samples, and how many were lost.
+
+        :raises KernelError: EBADF, also for another kind of file.
+        """
+        from bpfctl.kernel.trace import perf
+
+        file = self.files.get(pid, fd)
+        if file.obj_kind != "perf_event":
+            raise KernelError(E.BADF, file.obj_kind)
+        return perf.take(self, file.obj_id)
+
+    # --- time -----------------------------------------------------------
+
+    def sleep(self, pid: int, nsec: int) -> None:
+        """nanosleep(2): let time pass, and what falls due with it."""
+        from bpfctl.kernel.bpf.timers import Timers
+
+        self.task(pid)
+        Timers(self).run_until(self.clock.ns + nsec)
 
     def _refusal(self) -> Hint:
         """Return the charge that a limit refused during this call, "" for none."""

@@ -232,7 +232,7 @@ class Machine:
         if task is not None:
             self.memlock.unpin(task)
         self.tasks.remove(pid)
-        if task is not None and not task.transient:
+        if task is not None and (not task.transient or self.objects.owns_storage(pid)):
             self.objects.task_exited(pid)
 
     def setrlimit_memlock(self, pid: int, soft: int | None, hard: int | None) -> None:

@@ -195,6 +195,7 @@ class SimObjects:
         self.records = machine.storage.registry(SimObject)
         self.ids = Ids(machine.storage, "object_id", self.records)  # type: ignore[arg-type]
         self.gone: Callable[[SimObject], None] | None = None
+        self._short_lived: set[int] = set()
         self._netdevs: dict[int, int] = {}
         machine.memcg.removed.append(self.cgroup_removed)
 
@@ -283,6 +284,15 @@ class SimObjects:
     def find_or_create(self, kind: str, name: str) -> SimObject:
         """Return the object of a kind and name, made now if there is none."""
         return self.find(kind, name) or self.create(kind, name)
+
+    def of_task(self, pid: int) -> SimObject:
+        """Return what a task's storage hangs on: its pidfd, also that of a task of a command."""
+        found = self.find("pidfd", str(pid))
+        if found is None:
+            found = SimObject(self.ids.take(), "pidfd", str(pid), 0, {"pid": pid})
+            self.records.add(found)
+            self._short_lived.add(pid)
+        return found
 
     def netdev(self, ifindex: int) -> SimObject | None:
         """Return the net device with that index."""
@@ -386,6 +396,10 @@ class SimObjects:
         """Act on the end of a task: what hangs on its struct goes; pidfds stay open."""
         self._gone("pidfd", str(pid))
 
+    def owns_storage(self, pid: int) -> bool:
+        """Tell whether a task of this command has something hanging on its struct."""
+        return pid in self._short_lived
+
     def cgroup_removed(self, memcg: Memcg) -> None:
         """Act on the removal of a cgroup."""
         self._gone("cgroup", memcg.path)
@@ -426,6 +440,6 @@ def is_dead(found: SimObject) -> bool:
 
 def shown(found: SimObject) -> dict[str, Any]:
     """Return an object's attributes, as a person is told them."""
-    facts = {a.name: found.priv[a.name] for a in KINDS[found.kind].attributes}
+    facts = {a.name: found.priv.get(a.name, a.default) for a in KINDS[found.kind].attributes}
     maps = sorted(int(word) for word in found.priv.get("maps", ()))
     return {**facts, "descriptors": found.refcnt, "maps": maps, "gone": is_dead(found)}

@@ -234,6 +234,8 @@ class Runtime:
     printk_modern: bool
     printk_high_bytes: bool
     stack_frames: int
+    timer_flags: int
+    recursion_misses: bool
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from bpfctl.uapi import (
     BtfLoadAttr,
     Cmd,
     ElemAttr,
+    EnableStatsAttr,
     FdAttr,
     IdAttr,
     MapCreateAttr,
@@ -26,6 +27,8 @@ from bpfctl.uapi import (
     ObjAttr,
     ProgInfo,
     ProgLoadAttr,
+    ProgRunAttr,
+    ProgRunResult,
 )
 
 if TYPE_CHECKING:
@@ -52,6 +55,31 @@ class Kernel(Protocol):
     def possible_cpus(self) -> int: ...
 
     def task(self, pid: int) -> Task: ...
+
+    def mmap(
+        self,
+        pid: int,
+        fd: int,
+        offset: int,
+        length: int,
+        writable: bool,
+        shared: bool = True,
+        addr: int = 0,
+    ) -> int: ...
+
+    def munmap(self, pid: int, mapping: int) -> None: ...
+
+    def mem_read(self, pid: int, mapping: int, at: int, size: int) -> bytes: ...
+
+    def mem_write(self, pid: int, mapping: int, at: int, content: bytes) -> None: ...
+
+    def page_size(self) -> int: ...
+
+    def sleep(self, pid: int, nsec: int) -> None: ...
+
+    def perf_event_open(self, pid: int, cpu: int, pages: int) -> int: ...
+
+    def perf_read(self, pid: int, fd: int) -> tuple[list[bytes], int]: ...
 
     def setrlimit_memlock(self, pid: int, soft: int | None, hard: int | None) -> None: ...
 
@@ -119,6 +147,15 @@ class Bpf:
                     return
                 raise
             yield key
+
+    def prog_test_run(self, attr: ProgRunAttr) -> ProgRunResult:
+        """Run a program (bpf_prog_test_run_opts); a result that did not fit has errno ENOSPC."""
+        result: ProgRunResult = self.kernel.bpf(self.pid, Cmd.PROG_TEST_RUN, attr)
+        return result
+
+    def enable_stats(self) -> int:
+        """Return a descriptor that keeps run time statistics on."""
+        return int(self.kernel.bpf(self.pid, Cmd.ENABLE_STATS, EnableStatsAttr()))
 
     def map_freeze(self, fd: int) -> None:
         """Forbid writes from the syscall side for good."""

@@ -46,6 +46,7 @@ class LocalStorage(MapType):
     capability_in_alloc_check = True
     btf_allowed = True
     special_fields = frozenset({"spin_lock", "kptr"})
+    resident = "cells"
     kind: ClassVar[str]
 
     @classmethod
@@ -279,6 +280,34 @@ class LocalStorage(MapType):
         else:
             mem = Mem(self.kernel.mm, "object", owner.id, payer)
             mem.free(self._own_label, 1, payer)
+
+    # --- programs --------------------------------------------------------
+
+    def prog_owner(self, owner_id: int) -> bytes:
+        """Return the row of an owner's element."""
+        return self._row_key(self.kernel.objects.get(owner_id))
+
+    def prog_create(self, owner_id: int, value: bytes) -> None:
+        """Give an owner an element (bpf_*_storage_get with BPF_LOCAL_STORAGE_GET_F_CREATE).
+
+        :raises KernelError: ENOENT (a dead owner), ENOMEM.
+        """
+        owner = self.kernel.objects.get(owner_id)
+        if is_dead(owner):
+            raise KernelError(E.NOENT, f"object {owner.id} is gone")
+        payer = self._first_elem(owner)
+        self.cells.put(self._row_key(owner), value, owner.id, payer)
+
+    def prog_remove(self, owner_id: int) -> None:
+        """Take an owner's element away.
+
+        :raises KernelError: ENOENT.
+        """
+        owner = self.kernel.objects.get(owner_id)
+        cell = self.cells.get(self._row_key(owner))
+        if cell is None:
+            raise KernelError(E.NOENT)
+        self._unlink(owner, cell)
 
     def object_gone(self, found: SimObject) -> None:
         cell = self.cells.get(self._row_key(found))

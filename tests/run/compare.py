@@ -11,7 +11,12 @@ ABSENT = "(absent)"
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted names and values; empty lists and dicts are leaves too."""
+    """Yield dotted names and values; empty lists and dicts are leaves too.
+
+    Bytes whose trailing zeros were cut are whole again.
+    """
+    if isinstance(value, dict) and value.keys() == {"hex", "size"}:
+        value = value["hex"].ljust(2 * value["size"], "0")
     if isinstance(value, dict) and value:
         for key, below in value.items():
             yield from leaves(below, f"{path}.{key}" if path else str(key))

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from bpfctl.errors import KernelError, errno_name
+from bpfctl.kernel.bpf.helpers.time import TAI_OFFSET_NS
 from bpfctl.kernel.kernel import Kernel
 from bpfctl.uapi import (
     MAP_TYPE_NUMBER,
@@ -35,7 +36,9 @@ MODULES = {
         "run.steps_map",
     ),
     **dict.fromkeys(("cpu", "sleep", "spin", "comm", "stats", "runcnt"), "run.steps_task"),
-    **dict.fromkeys(("ring", "ringstate", "trace", "perf", "perf_open"), "run.steps_output"),
+    **dict.fromkeys(
+        ("ring", "ringstate", "trace", "perf", "perf_open", "perf_counter"), "run.steps_output"
+    ),
     **dict.fromkeys(
         (
             "attach", "detach", "query", "link", "link_update", "link_detach",
@@ -64,10 +67,10 @@ class Lab:
     def __init__(self, line: Line, engine: str = "") -> None:
         self.line = line
         self.spec = adapt.spec_for(line)
-        self.kernel = Kernel.in_memory(line.kernel, possible_cpus=CPUS)
+        self.kernel: Kernel = Kernel.in_memory(line.kernel, possible_cpus=CPUS)
         if engine:
             self.kernel.vm.use_engine(engine)
-        self.pid = self.kernel.start_command(memlock=None, comm="python3")
+        self.pid: int = self.kernel.start_command(memlock=None, comm="python3")
         self.maps: dict[int, int] = {}
         self.progs: dict[int, int] = {}
         self.map_err: dict[str, str] = {}
@@ -80,6 +83,11 @@ class Lab:
 
     def run(self) -> dict[str, Any]:
         """Do everything and return the result as the corpus writes it."""
+        if "ubuf" in self.spec:
+            content = bytes.fromhex(self.spec["ubuf"])
+            region = self.kernel.vm.arena.alloc(len(content), "user")
+            self.kernel.vm.arena.write(region.start, content)
+            self.ubuf_addr = region.start
         self._create_maps()
         self._load_progs()
         result: dict[str, Any] = {}
@@ -246,3 +254,17 @@ class Lab:
 def attach_type(word: int | str) -> int:
     """Return the number of an attach type given by number or name."""
     return word if isinstance(word, int) else ATTACH_TYPE_NUMBER[word]
+
+
+def _u64(number: int) -> bytes:
+    return number.to_bytes(8, "little")
+
+
+Lab.special.update(
+    mono=lambda lab: _u64(lab.kernel.clock.ns),
+    boot=lambda lab: _u64(lab.kernel.clock.ns),
+    tai=lambda lab: _u64(lab.kernel.clock.wall() + TAI_OFFSET_NS),
+    pidtgid=lambda lab: _u64(lab.pid << 32 | lab.pid),
+    pid64=lambda lab: _u64(lab.pid),
+    mycg=lambda lab: _u64(lab.kernel.task(lab.pid).cgroup),
+)

@@ -85,7 +85,8 @@ def nonzero(lab: Lab, step: dict[str, Any]) -> dict[str, Any]:
 
 
 def keys(lab: Lab, step: dict[str, Any]) -> dict[str, Any]:
-    return {"keys": [int.from_bytes(key, "little") for key in _keys(lab, step["map"])]}
+    numbers = [int.from_bytes(key, "little") for key in _keys(lab, step["map"])]
+    return {"keys": sorted(numbers)}
 
 
 STEPS = {

@@ -65,17 +65,18 @@ def answer(
     found: dict[str, Any] = {}
     if result.errno:
         found["err"] = errno_name(result.errno)
-    if result.retval is not None:
-        found["retval"] = result.retval
+    if result.retval is None:
+        return found
+    found["retval"] = result.retval
     if attr.data_size_out or "data_size_out" in step:
         size = attr.data_size_out if result.data_size_out is None else result.data_size_out
         found["data_size_out"] = size
     if attr.data_out:
         found["data_out"] = _shown(result.data_out, attr.data_in, step.get("data_in"))
-    if attr.ctx_size_out or "ctx_size_out" in step:
+    if attr.ctx_size_out:
         size = attr.ctx_size_out if result.ctx_size_out is None else result.ctx_size_out
         found["ctx_size_out"] = size
-    if result.ctx_in is not None:
+    if result.ctx_in is not None and step.get("ctx_show", 1):
         found["ctx_out"] = _context_shown(result.ctx_in, attr, step)
     elif attr.ctx_out:
         found["ctx_out"] = _context_shown(result.ctx_out, attr, step)
@@ -95,9 +96,9 @@ def _shown(content: bytes | None, given: bytes | None, spec: Any) -> Any:
 def _context_shown(content: bytes | None, attr: ProgRunAttr, step: dict[str, Any]) -> Any:
     if content is None:
         return "untouched"
-    if content == attr.ctx_in:
-        return "same"
-    return context_words(content) if isinstance(step.get("ctx_in"), dict) else content.hex()
+    if isinstance(step.get("ctx_in"), dict):
+        return context_words(content)
+    return "same" if content == attr.ctx_in else content.hex()
 
 
 def _run_on_map(lab: Lab, step: dict[str, Any]) -> dict[str, Any]:

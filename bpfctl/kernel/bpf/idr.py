@@ -88,12 +88,14 @@ class Maps:
             rec.usercnt -= 1
             if rec.usercnt == 0:
                 found.release_uref()
+                self._drop_timers(rec)
         rec.refcnt -= 1
         if rec.refcnt == 0:
             self._free(found)
 
     def _free(self, dead: MapType) -> None:
         rec = dead.rec
+        self._drop_timers(rec)
         dead.free()
         self.discard(dead)
         self.records.remove(rec.id)
@@ -103,6 +105,13 @@ class Maps:
         if rec.btf_id:
             self._kernel.btfs.put(rec.btf_id)
         self._kernel.notify("map_freed", map_id=rec.id)
+
+    def _drop_timers(self, rec: MapRecord) -> None:
+        """Timers end when no process holds their map any more."""
+        if "timer" in rec.fields:
+            from bpfctl.kernel.bpf.timers import Timers
+
+            Timers(self._kernel).drop(rec.id)
 
     def discard(self, dead: MapType) -> None:
         """Give back memory and charges of a map."""

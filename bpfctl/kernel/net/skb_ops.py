@@ -220,10 +220,12 @@ def ecn_set_ce(skb: Skb) -> int:
 
 
 def csum_level(skb: Skb, what: int) -> int:
-    """bpf_csum_level: query, one up, one down, reset; the level, or EACCES if there is none."""
+    """bpf_csum_level: 0 asks for the level (EACCES if there is none), 1 up, 2 down, 3 reset."""
     if what > 3:
         return -E.INVAL
     unnecessary = skb.ip_summed == CHECKSUM_UNNECESSARY
+    if what == 0:
+        return skb.csum_level if unnecessary else -E.ACCES
     if what == 1:
         if unnecessary:
             skb.csum_level = min(skb.csum_level + 1, MAX_CSUM_LEVEL)
@@ -236,4 +238,4 @@ def csum_level(skb: Skb, what: int) -> int:
             skb.ip_summed = CHECKSUM_NONE
     elif what == 3:
         reset_unnecessary(skb)
-    return skb.csum_level if skb.ip_summed == CHECKSUM_UNNECESSARY else -E.ACCES
+    return 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from bpfctl.kernel.bpf.helpers.decl import Arg, Flag, Ret, btf, declare, fixed
+from typing import TYPE_CHECKING
+
+from bpfctl.kernel.bpf.helpers.decl import Arg, Flag, Ret, body, btf, declare, fixed
+from bpfctl.kernel.net.cookies import INIT_NETNS_COOKIE, new_cookie
 
 _LOOKUP = (
     Arg.PTR_TO_CTX, Arg.PTR_TO_MEM_RDONLY, Arg.CONST_SIZE, Arg.ANYTHING, Arg.ANYTHING,
@@ -85,3 +88,30 @@ declare(
     207, "tcp_raw_check_syncookie_ipv6", Ret.INTEGER, (fixed(IPV6HDR), fixed(TCPHDR)),
     gpl_only=True, pkt_access=True,
 )  # fmt: skip
+
+
+if TYPE_CHECKING:
+    from bpfctl.kernel.bpf.vm.runtime import Runtime
+
+OVERFLOW_UID = 65534
+
+
+@body(46)
+def get_socket_cookie(rt: Runtime, ctx: int) -> int:
+    """Return the number of the context's socket, given when it is first asked for."""
+    found = rt.state.get("cookie")
+    if found is None:
+        found = rt.state["cookie"] = new_cookie(rt.kernel)
+    return int(found)
+
+
+@body(47)
+def get_socket_uid(rt: Runtime, ctx: int) -> int:
+    """Return the owner of the packet's socket: that of a test run has no file, so none."""
+    return OVERFLOW_UID
+
+
+@body(122)
+def get_netns_cookie(rt: Runtime, ctx: int) -> int:
+    """Return the number of the network namespace: there is one."""
+    return INIT_NETNS_COOKIE

@@ -90,11 +90,19 @@ class MapHandle:
             held = self._copies[key] = (region, value)
         return held[0].start + (cpu * self._slot if self.map.percpu else 0)
 
-    def keys(self) -> list[bytes]:
-        """Return the keys that there are now, in the order in which the kernel walks them."""
-        if isinstance(self.resident, ResidentTable):
-            return [index.to_bytes(4, "little") for index in range(self.rec.max_entries)]
-        return [row[0] for row in self.map.cells.rows()]
+    def element_at(self, addr: int) -> tuple[bytes, int] | None:
+        """Return key and offset of the value that ``addr`` is in, None outside of all values."""
+        size = self._slot * (self.map.cpus if self.map.percpu else 1)
+        resident = self.resident
+        if isinstance(resident, ResidentTable):
+            index, offset = divmod(addr - resident.region.start, size)
+            if 0 <= index < self.rec.max_entries:
+                return index.to_bytes(4, "little"), offset
+        elif isinstance(resident, ResidentCells):
+            for key, start in resident.table.items():
+                if start <= addr < start + size:
+                    return key, addr - start
+        return None
 
     def address_of(self, key: bytes, cpu: int = 0) -> int:
         """Return where a value is without a lookup that its type would notice, 0 for none."""

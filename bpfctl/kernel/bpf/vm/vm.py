@@ -12,7 +12,13 @@ from bpfctl.kernel.bpf.vm.engine import Engine, Unit
 from bpfctl.kernel.bpf.vm.maps import MapHandle
 from bpfctl.kernel.bpf.vm.mirrors import Mirrors
 from bpfctl.kernel.bpf.vm.program import CODE_BASE, VmProgram, imm64
-from bpfctl.kernel.bpf.vm.runtime import MAX_TAIL_CALLS, MAX_TURNS, STACK_BYTES, Runtime
+from bpfctl.kernel.bpf.vm.runtime import (
+    MAX_TAIL_CALLS,
+    MAX_TURNS,
+    STACK_BYTES,
+    PlainContext,
+    Runtime,
+)
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
@@ -191,6 +197,22 @@ class Vm:
         :raises KernelError: EINTR (stopped), EFAULT (it touched what it must not).
         """
         return self.repeat(prog_id, ctx, 1, cpu)
+
+    def call(self, prog_id: int, func: int, *args: int) -> int:
+        """Call a function of a program, outside of any run of it; return its r0.
+
+        :param func: the index of its first insn.
+        :raises KernelError: as :meth:`run`.
+        """
+        rt = self.begin(PlainContext(0), self.kernel.ctx.cpu)
+        try:
+            rt.unit = unit = self.unit(prog_id)
+            rt.prog = prog_id
+            return unit.enter(rt, func, rt.fp, *(*args, 0, 0, 0, 0, 0)[:5])
+        except Fault as fault:
+            raise KernelError(E.FAULT, str(fault), hint=f"program {prog_id}: {fault}") from fault
+        finally:
+            self.end(rt)
 
     def repeat(self, prog_id: int, ctx: Any, count: int, cpu: int = 0) -> int:
         """Run a program ``count`` times on one context and return the last r0."""
