@@ -62,7 +62,7 @@ class _Session:
         self._demand_sound("after deletes")
         text = f"{self.path}.txt"
         self._call("sim", "export", text)
-        self._call("sim", "import", text)
+        self._call("sim", "import", "--force", text)
         self._demand_sound("after export and import")
         self._call("sim", "rm", PIN)
         self._demand_sound("without the map")

@@ -390,8 +390,17 @@ def replacing(storage: SqlStorage) -> Iterator[None]:
 
 
 def reset_state(path: str, boot: Boot) -> None:
-    """Replace all that a state file holds by a freshly booted kernel, in one transaction."""
-    with open_storage(path, write=True, make=False) as storage, replacing(storage):
+    """Replace all that a state file holds by a freshly booted kernel, in one transaction.
+
+    What was there is kept for ``sim undo``.
+    """
+    from bpfctl.store.backup import keeping
+
+    with (
+        open_storage(path, write=True, make=False) as storage,
+        keeping(path),
+        replacing(storage),
+    ):
         boot(storage)
 
 

@@ -1,14 +1,15 @@
 """Every session in the documentation runs, and prints what it says.
 
-The ```console blocks of a file are one session, on a state and in a folder of its own. Commands
-are ``bpfctl``, ``python FILE`` (a file of the project) and ``echo $?``; the folder ``objects``
-holds the object files of the tests.
+The ```console blocks of a file are one session, which begins by naming a state of its own. Commands
+are ``bpfctl``, ``python -m MODULE`` and ``echo $?``: nothing of a checkout is needed. All of them
+are typed into a real shell, too, one page after the other in one home.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,10 @@ FILES = sorted(
 SESSIONS = [path for path in FILES if "```console" in (ROOT / path).read_text(encoding="utf-8")]
 
 
+START = "export BPFCTL_STATE=$(mktemp -u)"
+MARK = "-- the next command --"
+
+
 class Shell:
     """Runs the commands of one file."""
 
@@ -34,30 +39,65 @@ class Shell:
         self.status = 0
 
     def run(self, command: str) -> list[str]:
+        assert command != START, "said once, at the top"
+        command = re.sub(r"\$\(bpfctl ([^)]*)\)", self._printed, command)
         words = shlex.split(command)
         if words[0] == "bpfctl":
             result = self.cli(*words[1:])
             self.status = result.status
             return str(result.stdout + result.stderr).splitlines()
-        if words[0] == "python":
+        if words[:2] == ["python", "-m"]:
             done = subprocess.run(
-                [sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+                [sys.executable, *words[1:]], capture_output=True, text=True, check=False
             )
             self.status = done.returncode
             return (done.stdout + done.stderr).splitlines()
         assert words == ["echo", "$?"], f"the tests cannot run: {command}"
         return [str(self.status)]
 
+    def _printed(self, match: re.Match[str]) -> str:
+        return str(self.cli.ok(*shlex.split(match[1]))).strip()
+
 
 @pytest.mark.parametrize("path", SESSIONS, ids=str)
 def test_session(cli: Any, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BPFCTL_HINTS", "always")
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(ROOT / "tests/data/objects", tmp_path / "objects")
     shell = Shell(cli)
-    for step in steps(ROOT / path):
+    first, *rest = steps(ROOT / path)
+    assert (first.command, first.output) == (START, []), f"{path}: begins with a state of its own"
+    for step in rest:
         got = shell.run(step.command)
         assert matches(step.output, got), f"{path}:{step.line}: $ {step.command}\n" + "\n".join(got)
+
+
+@pytest.mark.needs("bash", "mktemp")
+def test_all_pages_in_one_home(tmp_path: Path) -> None:
+    """Type every page into a shell, as a person does who reads one after the other."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, words in (("bpfctl", "-m bpfctl"), ("python", "")):
+        (commands / name).write_text(f'#!/bin/sh\nexec {sys.executable} {words} "$@"\n')
+        (commands / name).chmod(0o755)
+    home = tmp_path / "home"
+    home.mkdir()
+    env = {key: os.environ[key] for key in os.environ if not key.startswith(("BPFCTL_", "XDG_"))}
+    env |= {"HOME": str(home), "PATH": f"{commands}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    env["BPFCTL_HINTS"] = "always"
+    wrong = []
+    for path in SESSIONS:
+        wanted = list(steps(ROOT / path))
+        script = "".join(f"echo '{MARK}'\n( exit $s )\n{s.command}\ns=$?\n" for s in wanted)
+        text = f"s=0\nexec 2>&1\n{script}"
+        done = subprocess.run(
+            ["bash"], input=text, cwd=home, env=env, capture_output=True, text=True, check=False
+        )
+        for step, got in zip(wanted, done.stdout.split(f"{MARK}\n")[1:], strict=True):
+            if not matches(step.output, got.splitlines()):
+                wrong.append(f"{path}:{step.line}: $ {step.command}\n{got}")
+    assert wrong == []
+    # Nothing was left in the reader's own state.
+    assert not (home / ".local").exists()
 
 
 def test_scenarios_are_sessions() -> None:

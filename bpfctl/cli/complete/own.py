@@ -319,6 +319,7 @@ VALUES: dict[str, Callable[[Query], Offers]] = {
     "cost settings": _free,
     "cost libbpf": _free,
     "sample * words": _free,
+    "sample object name": _plain("tail"),
     "* kernel": _kernels,
     "* kernels": lambda query: with_commas(query.word, [*_kernels(query), ("all", "")]),
     "* cgroup": _cgroups,

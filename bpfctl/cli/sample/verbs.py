@@ -42,7 +42,11 @@ def _part(name: str) -> ModuleType:
     return import_module(f"bpfctl_samples.{name}")
 
 
-@click.group(cls=WordGroup, invoke_without_command=True)
+@click.group(
+    cls=WordGroup,
+    lazy={"object": "bpfctl.cli.sample.object:object_"},
+    invoke_without_command=True,
+)
 @click.pass_context
 def sample(ctx: click.Context) -> None:
     """Ports of the kernel's BPF samples: run one, or compare it over kernels and limits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -74,28 +74,70 @@ def _file_errors(path: str) -> Iterator[None]:
 
 @click.command(name="import")
 @click.argument("file")
-@click.option("--force", is_flag=True, help="Import what does not pass 'sim check', too.")
+@click.option("--force", is_flag=True, help="Replace an existing state; 'sim undo' brings it back.")
+@click.option("--unchecked", is_flag=True, help="Import what does not pass 'sim check', too.")
 @json_option
 @pass_app
-def import_(app: App, file: str, force: bool) -> None:
-    """Replace the whole state by the export in FILE (- for standard input)."""
+def import_(app: App, file: str, force: bool, unchecked: bool) -> None:
+    """Make the state from the export in FILE (- for standard input)."""
+    from bpfctl.store.backup import keeping
     from bpfctl.store.check import check_state
     from bpfctl.store.export import import_lines
     from bpfctl.store.state import open_storage, replacing
 
+    path = state_file(app)
+    there = ask_to_replace(path, force)
     with (
         _lines_of(file) as lines,
-        open_storage(state_file(app)) as storage,
+        open_storage(path) as storage,
+        keeping(path) if there else nullcontext(),
         replacing(storage),
     ):
         count = import_lines(storage, lines, file)
-        findings = [] if force else check_state(storage)
+        findings = [] if unchecked else check_state(storage)
         if findings:
             raise CommandError(
                 f"cannot import {file}: {findings[0]}",
                 hint=f"{count_of(len(findings), 'finding')} in all; nothing was changed",
             )
     done(app, rows=count)
+
+
+def ask_to_replace(path: str, force: bool) -> bool:
+    """Return whether there is a state that will be replaced.
+
+    :raises CommandError: there is, and not ``force``.
+    """
+    if not os.path.lexists(path):
+        return False
+    if not force:
+        raise CommandError(
+            f"state file {path!r} exists already",
+            hint="replace it with --force, or choose another one with --state",
+        )
+    return True
+
+
+@click.command()
+@json_option
+@pass_app
+def undo(app: App) -> None:
+    """Bring back the state that new, reset or import replaced last; again to go forward."""
+    from bpfctl.store import backup
+
+    path = state_file(app)
+    backup.undo(path)
+    done(app, state=path)
+
+
+@click.command()
+@json_option
+@pass_app
+def path(app: App) -> None:
+    """Print where the state file is."""
+    found = os.path.abspath(state_file(app))
+    if not emit_json(app, {"state": found, "exists": os.path.exists(found)}):
+        app.out.put(f"{found}\n")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
@@ -50,6 +51,8 @@ MODES = ("on", "nokmem", "nobpf", "off")
 _LAZY = {
     "export": "bpfctl.cli.sim.state:export",
     "import": "bpfctl.cli.sim.state:import_",
+    "undo": "bpfctl.cli.sim.state:undo",
+    "path": "bpfctl.cli.sim.state:path",
     "check": "bpfctl.cli.sim.state:check",
     "diff": "bpfctl.cli.sim.state:diff",
     "ls": "bpfctl.cli.sim.fs:ls",
@@ -107,7 +110,7 @@ def state_file(app: App) -> str:
     type=click.Path(dir_okay=False),
     help="Read settings from the table [sim] of FILE; options win.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing state.")
+@click.option("--force", is_flag=True, help="Replace an existing state; 'sim undo' brings it back.")
 @json_option
 @pass_app
 def new(app: App, /, from_toml: str | None, force: bool, **options: str | None) -> None:
@@ -274,17 +277,21 @@ def _check_change(kernel: Kernel, name: str, value: Any) -> None:
 
 
 @sim.command()
+@click.option("--force", is_flag=True, help="Replace an existing state; 'sim undo' brings it back.")
 @json_option
 @pass_app
-def reset(app: App) -> None:
+def reset(app: App, force: bool) -> None:
     """Boot anew with the same settings: all objects, tasks and cgroups are gone."""
+    from bpfctl.cli.sim.state import ask_to_replace
     from bpfctl.kernel.config import Config
     from bpfctl.kernel.records import Setting
+    from bpfctl.store.backup import keeping
     from bpfctl.store.state import boot_with, open_storage, replacing
 
     path = state_file(app)
+    there = ask_to_replace(path, force)
     with open_storage(path) as storage:
         config: Config = Config.restore(storage.registry(Setting))
-        with replacing(storage):
+        with keeping(path) if there else nullcontext(), replacing(storage):
             boot_with(config)(storage)
     done(app, state=path, **asdict(config))

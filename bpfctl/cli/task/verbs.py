@@ -310,7 +310,9 @@ def close(app: App, pid: int, fd: int) -> None:
 def exit_(app: App, pids: tuple[int, ...]) -> None:
     """End tasks: their descriptors close."""
     if INIT_PID in pids:
-        raise CommandError("can't end task 1: it is init", hint="bpfctl sim reset starts anew")
+        raise CommandError(
+            "can't end task 1: it is init", hint="bpfctl sim reset --force starts anew"
+        )
     with open_kernel(app, write=True) as kernel:
         for pid in pids:
             _existing(kernel, pid)

@@ -311,6 +311,6 @@ def test_what_a_damaged_state_causes_is_no_bug(cli, state):
 def test_what_no_file_name_can_hold_is_escaped(cli, tmp_path):
     export = cli.ok("sim", "export")
     (tmp_path / "lines").write_text(export.replace('{"counter"', '{"\\ud800"', 1))
-    result = cli("sim", "import", tmp_path / "lines")
+    result = cli("sim", "import", "--force", tmp_path / "lines")
     assert result.status == 255
     assert "\\ud800" in result.stderr

@@ -184,7 +184,7 @@ def test_reset_keeps_the_settings_only(cli):
     cli.ok(*MAP.split())
     cli.ok("memcg", "create", "/a")
     cli.ok("task", "spawn", "--cgroup", "/a")
-    cli.ok("sim", "reset")
+    cli.ok("sim", "reset", "--force")
     shown = facts(cli)
     assert (shown["kernel"], shown["settings"]["possible_cpus"]) == ("6.1", 3)
     assert shown["objects"] == {
@@ -222,14 +222,14 @@ def test_an_import_that_does_not_check_changes_nothing(cli, tmp_path):
     text = cli.ok("sim", "export")
     file = tmp_path / "bad.jsonl"
     file.write_text(text.replace('"refcnt":1', '"refcnt":9'))
-    result = cli("sim", "import", file)
+    result = cli("sim", "import", "--force", file)
     assert result.status == 255
     assert result.stderr == (
         f"Error: cannot import {file}: map 1: refcnt is 9, 1 refer to it\n"
         "hint: 1 finding in all; nothing was changed\n"
     )
     assert cli.ok("sim", "export") == text
-    cli.ok("sim", "import", "--force", file)
+    cli.ok("sim", "import", "--force", "--unchecked", file)
     checked = cli("sim", "check")
     assert (checked.status, checked.stdout) == (1, "map 1: refcnt is 9, 1 refer to it\n")
     assert json.loads(cli("sim", "check", "--json").stdout) == {
@@ -356,3 +356,66 @@ def test_objects_refuse_with_a_hint(cli, words):
     result = cli("sim", "object", *words.split())
     assert result.status == 255
     assert result.stderr.splitlines()[1].startswith("hint: ")
+
+
+def names(cli):
+    return [found["name"] for found in json.loads(cli.ok("-j", "map", "show"))]
+
+
+def test_what_replaces_a_state_asks_and_can_be_undone(cli, state, tmp_path):
+    cli.ok(*MAP.split())
+    file = tmp_path / "export"
+    cli.ok("sim", "export", file)
+    for command in (["new", "--kernel", "5.10"], ["reset"], ["import", file]):
+        refused = cli("sim", *command)
+        assert refused.status == 255
+        assert refused.stderr == (
+            f"Error: state file '{state}' exists already\n"
+            "hint: replace it with --force, or choose another one with --state\n"
+        )
+    cli.ok("sim", "new", "--force", "--kernel", "5.10")
+    assert (names(cli), facts(cli)["kernel"]) == ([], "5.10")
+    cli.ok("sim", "undo")
+    assert (names(cli), facts(cli)["kernel"]) == (["foo"], "6.18")
+    assert cli.ok("sim", "check") == "ok\n"
+    cli.ok("sim", "undo")
+    assert facts(cli)["kernel"] == "5.10"
+    cli.ok("sim", "import", "--force", file)
+    assert names(cli) == ["foo"]
+    cli.ok("sim", "reset", "--force")
+    assert names(cli) == []
+    cli.ok("sim", "undo")
+    assert names(cli) == ["foo"]
+    assert sorted(path.name for path in tmp_path.glob("state*")) == ["state.db", "state.db-undo"]
+
+
+def test_a_refused_import_keeps_the_earlier_state_that_is_kept(cli, tmp_path):
+    cli.ok(*MAP.split())
+    cli.ok("sim", "reset", "--force")
+    bad = tmp_path / "bad"
+    bad.write_text("{}")
+    assert cli("sim", "import", "--force", bad).status == 255
+    cli.ok("sim", "undo")
+    assert names(cli) == ["foo"]
+
+
+def test_nothing_to_undo(cli, state):
+    cli.ok(*MAP.split())
+    result = cli("sim", "undo")
+    assert result.status == 255
+    assert result.stderr.startswith(f"Error: no earlier state of '{state}' is kept\n")
+
+
+def test_a_kept_state_of_a_full_map_comes_back_element_by_element(cli):
+    cli.ok(*MAP.split())
+    cli.ok(*UPDATE.split())
+    before = cli.ok("sim", "export")
+    cli.ok("sim", "reset", "--force")
+    cli.ok("sim", "undo")
+    assert cli.ok("sim", "export") == before
+
+
+def test_path(cli, state):
+    assert cli.ok("sim", "path") == f"{state}\n"
+    assert json.loads(cli.ok("sim", "path", "--json")) == {"state": str(state), "exists": False}
+    assert not state.exists()
