@@ -96,7 +96,10 @@ KINDS: dict[str, Kind] = {
     "netdev": Kind(
         "a net device; it has no descriptors",
         "the interface name",
-        (Attribute("ifindex", "interface index; 0 takes the next free one", 0),),
+        (
+            Attribute("ifindex", "interface index; 0 takes the next free one", 0),
+            Attribute("xdp", "its driver runs XDP programs (native mode)", True),
+        ),
         opens=False,
     ),
     "socket": Kind(
@@ -202,7 +205,7 @@ class SimObjects:
     def boot(self) -> None:
         """Start with the loopback device."""
         self.ids.boot()
-        self.create("netdev", LOOPBACK)
+        self.create("netdev", LOOPBACK, xdp=False)
 
     # --- making and finding ----------------------------------------------
 
@@ -440,6 +443,7 @@ def is_dead(found: SimObject) -> bool:
 
 def shown(found: SimObject) -> dict[str, Any]:
     """Return an object's attributes, as a person is told them."""
+    # States that were made before an attribute came lack it.
     facts = {a.name: found.priv.get(a.name, a.default) for a in KINDS[found.kind].attributes}
     maps = sorted(int(word) for word in found.priv.get("maps", ()))
     return {**facts, "descriptors": found.refcnt, "maps": maps, "gone": is_dead(found)}

@@ -46,6 +46,7 @@ MODULES = {
         ),
         "run.steps_attach",
     ),
+    **dict.fromkeys(("xdp_set", "xdp_show"), "run.steps_net"),
 }
 """Where kinds of steps are: each module has ``STEPS``, a function ``(lab, step)`` by kind."""
 
@@ -78,6 +79,8 @@ class Lab:
         self.init_err: list[Any] = []
         self.things: dict[str, Any] = {}
         self.ubuf_addr = 0
+        if self.spec.get("env", {}).get("veth"):
+            import_module("run.steps_net").make_veths(self)
 
     # --- the whole line ------------------------------------------------------
 
@@ -155,6 +158,8 @@ class Lab:
             if name not in self.things:
                 raise NoObject(name)
             return int(self.things[name])
+        if kind == "if":
+            return int(import_module("run.steps_net").ifindex(self, name))
         found = self.names.get(kind)
         if found is None:
             raise NoObject(f"{kind}:{name}")

@@ -109,12 +109,20 @@ def query(lab: Lab, step: dict[str, Any]) -> dict[str, Any]:
     if step.get("pflags"):
         answer["prog_flags"] = list(found.prog_attach_flags)
     if step.get("links"):
-        answer["links"] = [*found.link_ids, *[0] * (shown - len(found.link_ids))]
+        answer["links"] = [_link_word(lab, link_id) for link_id in found.link_ids]
+        answer["links"] += [0] * (shown - len(found.link_ids))
     if found.revision:
         answer["revision"] = found.revision
     if found.errno:
         answer["err"] = errno_name(found.errno)
     return answer
+
+
+def _link_word(lab: Lab, link_id: int) -> str | int:
+    for number, fd in enumerate(_links(lab)):
+        if fd is not None and lab.kernel.files.get(lab.pid, fd).obj_id == link_id:
+            return f"l{number}"
+    return link_id
 
 
 # --- links ------------------------------------------------------------------------
@@ -155,7 +163,7 @@ def keep_link(lab: Lab, step: dict[str, Any], cmd: Cmd, attr: Any) -> dict[str, 
 
 def link(lab: Lab, step: dict[str, Any]) -> dict[str, Any]:
     attr = LinkCreateAttr(
-        _prog(lab, step.get("prog")), target(lab, step["target"]), _type(step["type"]),
+        _prog(lab, step.get("prog")), target(lab, step.get("target", 0)), _type(step["type"]),
         step.get("flags", 0), expected_revision=step.get("revision", 0),
     )  # fmt: skip
     if "relative" in step:

@@ -56,6 +56,8 @@ class LinkType:
 LINK_CLASSES: dict[str, str] = {
     "cgroup": "bpfctl.kernel.attach.cgroup_link:CgroupLink",
     "netns": "bpfctl.kernel.attach.netns:NetnsLink",
+    "tcx": "bpfctl.kernel.attach.tcx:TcxLink",
+    "xdp": "bpfctl.kernel.attach.xdp:XdpLink",
 }
 """Where the class of each type is: imported when a link of it is touched."""
 

@@ -65,6 +65,8 @@ class Family(Protocol):
 FAMILIES: dict[str, str] = {
     "cgroup": "bpfctl.kernel.attach.cgroup_link",
     "netns": "bpfctl.kernel.attach.netns",
+    "tcx": "bpfctl.kernel.attach.tcx",
+    "xdp": "bpfctl.kernel.attach.xdp",
 }
 """The families that are modelled."""
 
