@@ -235,7 +235,7 @@ class Runtime:
     printk_high_bytes: bool
     stack_frames: int
     timer_flags: int
-    recursion_misses: bool
+    task_size: int
 
 
 @dataclass(slots=True)

@@ -40,10 +40,7 @@ def stats(lab: Lab, step: dict[str, Any]) -> dict[str, Any]:
 def runcnt(lab: Lab, step: dict[str, Any]) -> dict[str, Any]:
     """Tell how often a program ran."""
     info = lab.bpf(Cmd.OBJ_GET_INFO_BY_FD, FdAttr(lab.prog_fd(step.get("prog", 0))))
-    found = {"run_cnt": info.run_cnt}
-    if lab.kernel.profile.runtime.recursion_misses:
-        found["recursion_misses"] = info.recursion_misses
-    return found
+    return {"run_cnt": info.run_cnt, "recursion_misses": info.recursion_misses}
 
 
 STEPS = {"cpu": cpu, "sleep": sleep, "spin": sleep, "comm": comm, "stats": stats, "runcnt": runcnt}

@@ -25,7 +25,8 @@ _DIGITS = frozenset(b"0123456789")
 class Rules:
     """What a release takes: ``modern`` widths, flags and pointer formats, ``high`` bytes >= 0x80.
 
-    Before 5.13 bpf_trace_printk() took plain ``%d %i %u %x %ld.. %p %s`` alone, with one string.
+    Before 5.13 bpf_trace_printk() took plain ``%d %i %u %x %ld.. %p %pB %s %pks %pus`` alone, with
+    one string.
     """
 
     modern: bool
@@ -171,15 +172,13 @@ class _Parser:
             self.at += 1
             self._pad(self._hashed(self._next()), marks, width)
             return
-        if not self.rules.modern:
-            raise _fail(f"%p{following}")
-        elif following in "ku" and behind == "s":
+        if following in "ku" and behind == "s":
             self.at += 2
             self._string(following, marks, width)
-        elif following in "KxsSB":
+        elif following == "B" or (following in "KxsS" and self.rules.modern):
             self.at += 2
             self._pad(self._symbolic(following, self._next()), marks, width)
-        elif following in "iI" and behind in "46":
+        elif following in "iI" and behind in "46" and self.rules.modern:
             self.at += 3
             self.out += self._address(following, behind, self._next())
         else:

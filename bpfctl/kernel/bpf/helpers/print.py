@@ -9,9 +9,9 @@ from bpfctl.kernel.bpf.helpers.ctx import U32
 from bpfctl.kernel.bpf.helpers.decl import Arg, Ret, body, btf, declare
 from bpfctl.kernel.bpf.helpers.format import STRING_LIMIT, Rules, Source, render
 from bpfctl.kernel.bpf.helpers.probe import (
-    TASK_SIZE,
     kernel_bytes,
     kernel_string,
+    task_size,
     user_string,
 )
 from bpfctl.kernel.trace import ksyms
@@ -82,7 +82,7 @@ def source(rt: Runtime, args: list[int]) -> Source:
         return found if isinstance(found, bytes) else None
 
     def text(addr: int, kind: str) -> bytes:
-        user = kind == "u" or (kind == "s" and addr < TASK_SIZE and rt.mem.find(addr) is None)
+        user = kind == "u" or (kind == "s" and addr < task_size(rt) and rt.mem.find(addr) is None)
         find = user_string if user else kernel_string
         found = find(rt, addr, STRING_LIMIT)
         return found[:-1] if isinstance(found, bytes) else b""

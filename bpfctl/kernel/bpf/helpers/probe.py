@@ -35,16 +35,20 @@ if TYPE_CHECKING:
     from bpfctl.kernel.bpf.vm.runtime import Runtime
 
 
-TASK_SIZE = 0x7FFFFFFFF000
-KERNEL_START = TASK_SIZE + 0x1000
+PAGE_SIZE = 4096
 CANONICAL_BITS = 57
 USER = "user"
 WORD = 8
 
 
+def task_size(rt: Runtime) -> int:
+    """Return where addresses of user space end."""
+    return rt.kernel.profile.runtime.task_size
+
+
 def user_bytes(rt: Runtime, addr: int, size: int) -> bytes | None:
     """Read memory of the process; None for what it has not."""
-    if addr + size > TASK_SIZE:
+    if addr + size > task_size(rt):
         return None
     if not size:
         return b""
@@ -60,7 +64,7 @@ def kernel_bytes(rt: Runtime, addr: int, size: int) -> bytes | int:
     if region is not None and region.kind != USER:
         return rt.mem.read(addr, size) if region.allows(addr, size, READ) else -E.FAULT
     upper = addr >> (CANONICAL_BITS - 1)
-    if addr < KERNEL_START or upper not in (0, (1 << (65 - CANONICAL_BITS)) - 1):
+    if addr < task_size(rt) + PAGE_SIZE or upper not in (0, (1 << (65 - CANONICAL_BITS)) - 1):
         return -E.RANGE
     return -E.FAULT if size else b""
 
@@ -75,7 +79,7 @@ def _give(rt: Runtime, to: int, size: int, found: bytes | int | None) -> int:
 
 def user_string(rt: Runtime, addr: int, size: int) -> bytes | None:
     """Read a string of the process, cut to ``size`` - 1 bytes, with its NUL; None for a fault."""
-    region = rt.mem.find(addr) if addr < TASK_SIZE else None
+    region = rt.mem.find(addr) if addr < task_size(rt) else None
     if region is None or region.kind != USER:
         return None
     found = rt.mem.c_string(addr, size)
@@ -128,7 +132,7 @@ def probe_read(rt: Runtime, to: int, size: int, addr: int) -> int:
 
 def _is_user(rt: Runtime, addr: int) -> bool:
     region = rt.mem.find(addr)
-    return addr < TASK_SIZE if region is None else region.kind == USER
+    return addr < task_size(rt) if region is None else region.kind == USER
 
 
 @body(114)

@@ -99,9 +99,11 @@ class MapHandle:
             if 0 <= index < self.rec.max_entries:
                 return index.to_bytes(4, "little"), offset
         elif isinstance(resident, ResidentCells):
-            for key, start in resident.table.items():
+            for name, start in resident.table.items():
                 if start <= addr < start + size:
-                    return key, addr - start
+                    if isinstance(name, int):
+                        name = name.to_bytes(self.rec.key_size, "little")
+                    return name, addr - start
         return None
 
     def address_of(self, key: bytes, cpu: int = 0) -> int:
