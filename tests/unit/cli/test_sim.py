@@ -311,6 +311,7 @@ def test_objects_are_made_listed_and_removed(cli):
         "kind": "netdev",
         "name": "eth0",
         "ifindex": 7,
+        "xdp": True,
         "descriptors": 0,
         "maps": [],
         "gone": False,
