@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from bpfctl.cost.choices import Machine
 from bpfctl.cost.plan import MapItem, ProgItem, Source
-from bpfctl.errors import KernelError, TaskKilled
+from bpfctl.errors import TaskKilled
 from bpfctl.kernel.bpf.map import round_up
 from bpfctl.kernel.bpf.progtypes import by_number
 from bpfctl.kernel.kernel import Kernel
@@ -20,15 +20,16 @@ from bpfctl.kernel.mm.alloc import Mem, OomKill
 from bpfctl.kernel.records import Memcg, Objcg
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.libbpf.mapspec import MapSpec
-from bpfctl.libbpf.relocate import relocate
+from bpfctl.libbpf.steps import ANY_BTF_ID, Steps
 from bpfctl.uapi import ALL_CAPS, MapCreateAttr, ProgLoadAttr
+
+if TYPE_CHECKING:
+    from bpfctl.libbpf.object_progs import ProgramSpec
 
 CGROUP = "/cost"
 # Any map that a profile allows shall be possible: the host's memory is not the question.
 _MEMORY_BYTES = 1 << 62
 _NUMA_NODES = 64
-# The simulated kernel has no BTF of its own: one id is as good as another.
-_ANY_BTF_ID = 1
 _NO_SUCH_TYPE = 0x7FFFFFFF
 _CACHE_LINE = 64
 _SOCKET_FILTER = 1
@@ -72,12 +73,35 @@ class Live:
     elements: int = 0
 
 
-@dataclass(slots=True)
-class _Loaded:
-    """What one source has so far: descriptors of its BTF and of its maps by name."""
+class _Loading(Steps):
+    """The loader of one source: libbpf's steps, and what it has made so far by name."""
 
-    btf_fd: int = 0
-    fds: dict[str, int] = field(default_factory=dict)
+    def __init__(self, world: World, fds: dict[str, int]) -> None:
+        super().__init__(world.bpf, _say_nothing, symbol_id=ANY_BTF_ID)
+        self.world = world
+        self.fds = fds
+        self.item: MapItem | None = None
+        self.locked_pages = 0
+
+    def adjust(self, spec: MapSpec, attr: MapCreateAttr) -> None:
+        if self.item is None or spec is self.world.resolved(self.item).inner:
+            return
+        if self.item.ifindex:
+            attr.map_ifindex = self.world.netdev(self.item.ifindex)
+        if self.item.ops:
+            self.world.name_kernel_struct(attr, self.item.ops, self.btf_fd)
+
+    def made(self, spec: MapSpec) -> None:
+        self.locked_pages = self.world.locked_pages()
+
+    def target(self, spec: ProgramSpec, label: str) -> int:
+        """Return any id where the type wants one: to what it is attached costs nothing."""
+        prog_type = by_number(spec.type)
+        return ANY_BTF_ID if prog_type is not None and prog_type.attach_btf else 0
+
+
+def _say_nothing(message: str) -> None:
+    """Take what the library warns of: a refusal is part of the answer."""
 
 
 class World:
@@ -109,7 +133,7 @@ class World:
         objcg = kernel.memcg.objcgs.get(self.memcg.objcg)
         assert objcg is not None
         self._objcg: Objcg = objcg
-        self._loaded: dict[int, _Loaded] = {}
+        self._loaded: dict[int, _Loading] = {}
         self._scopes: dict[str, dict[str, int]] = {}
         self._resolved: dict[int, MapSpec] = {}
         if memory_max is not None:
@@ -154,48 +178,30 @@ class World:
     # --- the loader's steps --------------------------------------------------
 
     def start(self, source: Source) -> None:
-        """Load the BTF of a source; a kernel that refuses it does without, as libbpf does."""
+        """Load the BTF of a source; a kernel that refuses it does without."""
         fds = self._scopes.setdefault(source.scope, {}) if source.scope else {}
-        loaded = self._loaded[id(source)] = _Loaded(0, fds)
+        loading = self._loaded[id(source)] = _Loading(self, fds)
         if source.btf is not None:
-            try:
-                loaded.btf_fd = self.bpf.btf_load(source.btf)
-            except KernelError:
-                loaded.btf_fd = 0
+            loading.load_btf(source.btf)
 
-    def create(self, source: Source, item: MapItem) -> Live:
-        """Create a map; its inner template lives only meanwhile."""
-        loaded = self._loaded[id(source)]
+    def resolved(self, item: MapItem) -> MapSpec:
+        """Return the definition of a map as it is created on this machine."""
         spec = self._resolved.get(id(item))
         if spec is None:
             spec = item.spec.resolve(self.machine.cpus, self.machine.page_size)
             self._resolved[id(item)] = spec
-        inner_fd = self._map_create(spec.inner, loaded.btf_fd, 0) if spec.inner else 0
-        try:
-            fd = self._map_create(spec, loaded.btf_fd, inner_fd, item)
-            locked = self.locked_pages()
-        finally:
-            if inner_fd and self.kernel.tasks.get(self.task.pid) is not None:
-                self.bpf.close(inner_fd)
-        loaded.fds.setdefault(item.key or item.name, fd)
-        return Live(item, fd, self.kernel.files.get(self.task.pid, fd).obj_id, locked)
+        return spec
 
-    def _map_create(
-        self, spec: MapSpec, btf_fd: int, inner_fd: int, item: MapItem | None = None
-    ) -> int:
-        attr = spec.create_attr(btf_fd, inner_fd)
-        if item and item.ifindex:
-            attr.map_ifindex = self._netdev(item.ifindex)
-        if item and item.ops:
-            self._name_kernel_struct(attr, item.ops, btf_fd)
-        try:
-            return self.bpf.map_create(attr)
-        except KernelError:
-            if not attr.btf_fd or attr.btf_vmlinux_value_type_id:
-                raise
-        return self._without_btf(attr)
+    def create(self, source: Source, item: MapItem) -> Live:
+        """Create a map; its inner template lives only meanwhile."""
+        loading = self._loaded[id(source)]
+        loading.item = item
+        fd = loading.create_map(self.resolved(item), item.name)
+        loading.fds.setdefault(item.key or item.name, fd)
+        map_id = self.kernel.files.get(self.task.pid, fd).obj_id
+        return Live(item, fd, map_id, loading.locked_pages)
 
-    def _name_kernel_struct(self, attr: MapCreateAttr, name: str, btf_fd: int) -> None:
+    def name_kernel_struct(self, attr: MapCreateAttr, name: str, btf_fd: int) -> None:
         """Fill in what a loader finds in the kernel's own BTF: the value type and its size."""
         if not self.kernel.progs.ids.peek() > 1:
             # libbpf has tried what the kernel can do by then; old kernels read their BTF for it.
@@ -209,12 +215,7 @@ class World:
                 value = profile.sizeof("bpf_struct_ops_value") + ops.size
                 attr.value_size = round_up(value, _CACHE_LINE)
 
-    def _without_btf(self, attr: MapCreateAttr) -> int:
-        """Try once more as libbpf does: an older kernel may not know the types of fields."""
-        attr.btf_fd = attr.btf_key_type_id = attr.btf_value_type_id = 0
-        return self.bpf.map_create(attr)
-
-    def _netdev(self, ifindex: int) -> int:
+    def netdev(self, ifindex: int) -> int:
         """Return ``ifindex``, of a device that exists."""
         objects = self.kernel.objects
         if objects.netdev(ifindex) is None:
@@ -223,17 +224,11 @@ class World:
 
     def store_initial(self, source: Source, live: Live) -> None:
         """Store the maps that a map of maps is declared with (init_map_in_map_slots)."""
-        loaded = self._loaded[id(source)]
-        spec = live.item.spec
-        if spec.inner is None:
-            return
-        for slot, name in spec.slots.items():
-            if name in loaded.fds:
-                fd = loaded.fds[name]
-                self.bpf.map_update_elem(
-                    live.fd, slot.to_bytes(4, "little"), fd.to_bytes(4, "little")
-                )
-                live.elements += 1
+        loading, spec = self._loaded[id(source)], live.item.spec
+        slots = {slot: name for slot, name in spec.slots.items() if name in loading.fds}
+        if spec.inner is not None:
+            loading.fill_slots(live.fd, spec.name, slots, "map", loading.fds)
+            live.elements += len(slots)
 
     def fill(self, live: Live, target: int) -> None:
         """Bring a map to ``target`` elements, as distinct inserts by one CPU would."""
@@ -276,28 +271,9 @@ class World:
 
     def load(self, source: Source, item: ProgItem) -> int:
         """Load a program and return its id."""
-        loaded = self._loaded[id(source)]
-        spec = item.spec
-        has_info = bool(loaded.btf_fd and spec.func_info)
-        attr = ProgLoadAttr(
-            prog_type=spec.type,
-            insns=relocate(spec, loaded.fds, _ANY_BTF_ID),
-            license=source.license.encode(),
-            prog_flags=spec.prog_flags,
-            prog_name=spec.kernel_name,
-            expected_attach_type=spec.attach_type or 0,
-            prog_btf_fd=loaded.btf_fd if has_info else 0,
-            func_info_cnt=len(spec.func_info) if has_info else 0,
-            line_info_cnt=len(spec.line_info) if has_info else 0,
-            attach_btf_id=_ANY_BTF_ID if _attach_btf(spec.type) else 0,
-        )
-        fd = self.bpf.prog_load(attr)
+        loading = self._loaded[id(source)]
+        fd = loading.load_program(item.spec, loading.fds, source.license)
         return self.kernel.files.get(self.task.pid, fd).obj_id
-
-
-def _attach_btf(number: int) -> bool:
-    prog_type = by_number(number)
-    return prog_type is not None and prog_type.attach_btf
 
 
 def _values(record: Any) -> dict[str, Any]:

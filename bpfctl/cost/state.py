@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from bpfctl.cost.choices import Machine
@@ -81,8 +82,8 @@ def _prog_item(rec: ProgRecord) -> ProgItem:
     spec = ProgramSpec(name or f"prog{rec.id}", "", rec.type)
     spec.insns = rec.insns
     spec.attach_type = rec.priv.get("attach_type")
-    spec.func_info = [(0, 0)] * rec.priv.get("nr_func_info", 0)
-    spec.line_info = [(0, 0, 0, 0)] * rec.priv.get("nr_line_info", 0)
+    spec.func_info = list(struct.iter_unpack("<2I", bytes.fromhex(rec.priv.get("func_info", ""))))
+    spec.line_info = list(struct.iter_unpack("<4I", bytes.fromhex(rec.priv.get("line_info", ""))))
     code, previous = rec.insns, 0
     kinds = {insn.PSEUDO_MAP_FD: "map", insn.PSEUDO_MAP_VALUE: "value"}
     for at in range(spec.insn_cnt - 1):

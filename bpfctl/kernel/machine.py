@@ -119,6 +119,10 @@ class Machine:
         """Number of possible CPUs."""
         return self.config.possible_cpus
 
+    def page_size(self) -> int:
+        """Bytes of a page (sysconf(_SC_PAGE_SIZE))."""
+        return self.config.page_size
+
     # --- open files ------------------------------------------------------
 
     def close(self, pid: int, fd: int) -> None:

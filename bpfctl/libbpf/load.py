@@ -6,28 +6,21 @@ Imports nothing of the object reader, so that names of this module come cheap.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, Failure, Hint, KernelError
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.libbpf.pinning import DEFAULT_BPFFS, make_parent_dir
-from bpfctl.libbpf.relocate import NO_FD, relocate
-from bpfctl.libbpf.rlimit import explain_eperm
-from bpfctl.uapi import BPF_OBJ_NAME_LEN, PROG_TYPE_NUMBER, MapCreateAttr, MapInfo, ProgLoadAttr
+from bpfctl.libbpf.relocate import NO_FD
+from bpfctl.libbpf.steps import Steps, Warn
+from bpfctl.uapi import BPF_OBJ_NAME_LEN, PROG_TYPE_NUMBER, MapInfo, ProgLoadAttr
 
 if TYPE_CHECKING:
     from bpfctl.libbpf.mapspec import MapSpec
     from bpfctl.libbpf.object import BpfObject
     from bpfctl.libbpf.object_progs import ProgramSpec
 
-# Takes one message of the library, without its "libbpf: " prefix and its line break.
-Warn = Callable[[str], None]
-
-_ANY_BTF_ID = 1
-_NEEDS_TARGET = frozenset(PROG_TYPE_NUMBER[name] for name in ("tracing", "lsm"))
-_EXT = PROG_TYPE_NUMBER["ext"]
 _PROG_ARRAY = "prog_array"
 # r0 = 0; exit
 _TRIVIAL = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
@@ -84,30 +77,25 @@ class LoadedProgram:
         return self.spec.name
 
 
-@dataclass(slots=True)
-class Loader:
+class Loader(Steps):
     """One object on its way into the kernel.
 
-    Descriptors are those of the task of ``bpf``. ``release`` is what uname(2) says of the kernel,
-    for programs that ask for LINUX_KERNEL_VERSION.
+    ``release`` is what uname(2) says of the kernel, for programs that ask for
+    LINUX_KERNEL_VERSION.
     """
 
-    bpf: Bpf
-    obj: BpfObject
-    warn: Warn
-    release: str = ""
-    btf_fd: int = 0
-    maps: list[LoadedMap] = field(default_factory=list)
-    programs: list[LoadedProgram] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        cpus = self.bpf.kernel.possible_cpus()
-        for spec in self.obj.maps:
-            made = LoadedMap(spec.resolve(cpus), spec.name)
+    def __init__(self, bpf: Bpf, obj: BpfObject, warn: Warn, release: str = "") -> None:
+        super().__init__(bpf, warn)
+        self.obj = obj
+        self.release = release
+        self.maps: list[LoadedMap] = []
+        kernel = bpf.kernel
+        for spec in obj.maps:
+            made = LoadedMap(spec.resolve(kernel.possible_cpus(), kernel.page_size()), spec.name)
             if spec.pinning:
                 made.pin_path = f"{DEFAULT_BPFFS}/{spec.name}"
             self.maps.append(made)
-        self.programs = [LoadedProgram(spec) for spec in self.obj.programs]
+        self.programs = [LoadedProgram(spec) for spec in obj.programs]
 
     def reuse(self, index: int, fd: int) -> None:
         """Put an existing map in the place of map ``index`` (bpf_map__reuse_fd).
@@ -130,15 +118,17 @@ class Loader:
         try:
             self._probe()
             self._refuse_struct_ops()
-            self._load_btf()
+            if self.obj.btf is not None:
+                self.load_btf(self.obj.btf.raw)
             for made in self.maps:
                 self._create(made)
             for program in self.programs:
                 if program.spec.autoload:
-                    self._load_program(program)
+                    self._load(program)
             for made in self.maps:
                 if made.spec.type_name == _PROG_ARRAY and not made.reused:
-                    self._fill_slots(made, "prog", self._prog_fds())
+                    fds = {program.name: program.fd for program in self.programs}
+                    self.fill_slots(made.fd, made.label, made.spec.slots, "prog", fds)
         except KernelError as exc:
             self._undo()
             self.warn(f"failed to load object '{self.obj.path}'")
@@ -190,16 +180,6 @@ class Loader:
                 self.warn(f"struct_ops init_kern: struct {name} is not found in kernel BTF")
                 raise KernelError(E.OPNOTSUPP, "struct_ops")
 
-    def _load_btf(self) -> None:
-        """Load the types; a kernel that refuses them does without."""
-        if self.obj.btf is None:
-            return
-        try:
-            self.btf_fd = self.bpf.btf_load(self.obj.btf.raw)
-        except KernelError as exc:
-            self.warn(f"BTF loading error: {-exc.code}")
-            self.warn(f"Error loading .BTF into kernel: {-exc.code}. BTF is optional, ignoring.")
-
     # --- maps ----------------------------------------------------------------
 
     def _create(self, made: LoadedMap) -> None:
@@ -215,46 +195,17 @@ class Loader:
                 self._auto_pin(made)
         except KernelError as exc:
             self.warn(f"{made.label}: failed to create: {exc.strerror}({-exc.code})")
-            self._perm_note(exc)
+            self.perm_note(exc)
             raise
 
     def _create_new(self, made: LoadedMap) -> None:
         spec = made.spec
-        inner_fd = self._inner(made) if spec.inner else 0
-        try:
-            made.fd = self._map_create(spec, made.name, inner_fd)
-        finally:
-            if inner_fd:
-                self.bpf.close(inner_fd)
+        made.fd = self.create_map(spec, made.name)
         if spec.data is not None:
             self._populate(made)
         if spec.slots and spec.type_name != _PROG_ARRAY:
-            self._fill_slots(made, "map", {known.spec.name: known.fd for known in self.maps})
-
-    def _inner(self, made: LoadedMap) -> int:
-        assert made.spec.inner is not None
-        try:
-            return self._map_create(made.spec.inner, made.spec.inner.name, 0)
-        except KernelError as exc:
-            self.warn(f"{made.label}: failed to create inner map: {-exc.code}")
-            raise
-
-    def _map_create(self, spec: MapSpec, name: str, inner_fd: int) -> int:
-        attr = spec.create_attr(self.btf_fd, inner_fd)
-        try:
-            return self.bpf.map_create(attr)
-        except KernelError as exc:
-            if not attr.btf_fd:
-                raise
-            self.warn(
-                f"Error in bpf_create_map_xattr({name}):{exc.strerror}({-exc.code}). "
-                "Retrying without BTF."
-            )
-        return self._without_btf(attr)
-
-    def _without_btf(self, attr: MapCreateAttr) -> int:
-        attr.btf_fd = attr.btf_key_type_id = attr.btf_value_type_id = 0
-        return self.bpf.map_create(attr)
+            fds = {known.spec.name: known.fd for known in self.maps}
+            self.fill_slots(made.fd, made.label, spec.slots, "map", fds)
 
     def _populate(self, made: LoadedMap) -> None:
         """Store the first values of global variables; constants are frozen then."""
@@ -283,20 +234,6 @@ class Loader:
                 value = code.to_bytes(8, "little")[: extern.size]
                 data[extern.offset : extern.offset + len(value)] = value
         return bytes(data)
-
-    def _fill_slots(self, made: LoadedMap, kind: str, fds: dict[str, int]) -> None:
-        """Store the elements that a table of maps or programs is declared with."""
-        for slot, name in sorted(made.spec.slots.items()):
-            fd = fds.get(name, NO_FD)
-            value = (fd & 0xFFFFFFFF).to_bytes(4, "little")
-            try:
-                self.bpf.map_update_elem(made.fd, slot.to_bytes(4, "little"), value)
-            except KernelError as exc:
-                self.warn(
-                    f"{made.label}: failed to initialize slot [{slot}] to {kind} '{name}' "
-                    f"fd={fd}: {-exc.code}"
-                )
-                raise
 
     def _reuse_pinned(self, made: LoadedMap) -> None:
         """Take the map that is pinned by name, if any (bpf_object__reuse_map)."""
@@ -330,57 +267,10 @@ class Loader:
     def _prog_fds(self) -> dict[str, int]:
         return {program.name: program.fd for program in self.programs}
 
-    def _load_program(self, program: LoadedProgram) -> None:
-        spec = program.spec
-        label = f"prog '{spec.name}'"
-        try:
-            attr = self._attr(spec, label)
-            try:
-                program.fd = self.bpf.prog_load(attr)
-            except KernelError as exc:
-                self.warn(f"{label}: BPF program load failed: {exc.strerror}")
-                self._perm_note(exc)
-                raise
-        except KernelError as exc:
-            self.warn(f"{label}: failed to load: {-exc.code}")
-            raise
+    def _load(self, program: LoadedProgram) -> None:
+        fds = {made.spec.name: made.fd for made in self.maps}
+        program.fd = self.load_program(program.spec, fds, self.obj.license)
         self._bind_constants(program)
-
-    def _attr(self, spec: ProgramSpec, label: str) -> ProgLoadAttr:
-        func_info = spec.func_info if self.btf_fd else []
-        line_info = spec.line_info if self.btf_fd else []
-        return ProgLoadAttr(
-            prog_type=spec.type,
-            insns=relocate(spec, {made.spec.name: made.fd for made in self.maps}),
-            license=self.obj.license.encode(),
-            prog_flags=spec.prog_flags,
-            prog_name=spec.kernel_name,
-            expected_attach_type=spec.attach_type or 0,
-            prog_btf_fd=self.btf_fd,
-            func_info_cnt=len(func_info),
-            line_info_cnt=len(line_info),
-            attach_btf_id=self._target(spec, label),
-            func_info=b"".join(struct.pack("<2I", *record) for record in func_info),
-            line_info=b"".join(struct.pack("<4I", *record) for record in line_info),
-        )
-
-    def _target(self, spec: ProgramSpec, label: str) -> int:
-        """Return the type id of what a program is to be attached to, 0 for most.
-
-        The simulated kernel has no types of its own: where one is wanted, any id does.
-        """
-        reason = ""
-        if spec.type == _EXT:
-            reason = "attach program FD is not set"
-        elif spec.type in _NEEDS_TARGET and not spec.attach_to:
-            reason = (
-                "no BTF-based attach target is specified, use bpf_program__set_attach_target()"
-            )
-        if reason:
-            self.warn(f"{label}: {reason}")
-            self.warn(f"{label}: failed to prepare load attributes: {-E.INVAL}")
-            raise KernelError(E.INVAL, reason)
-        return _ANY_BTF_ID if spec.type in _NEEDS_TARGET else 0
 
     def _bind_constants(self, program: LoadedProgram) -> None:
         """Make a program hold constants that it does not name, such as its metadata."""
@@ -392,11 +282,6 @@ class Loader:
                     self.warn(
                         f"prog '{program.name}': failed to bind map '{made.name}': {exc.strerror}"
                     )
-
-    def _perm_note(self, exc: KernelError) -> None:
-        note = explain_eperm(self.bpf, exc)
-        if note:
-            self.warn(note)
 
 
 def _compatible(spec: MapSpec, info: MapInfo) -> bool:

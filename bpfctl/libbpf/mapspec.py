@@ -104,7 +104,7 @@ class MapSpec:
         """Whether the map holds global variables rather than being declared as a map."""
         return self.data is not None
 
-    def resolve(self, possible_cpus: int, page_size: int = 4096) -> MapSpec:
+    def resolve(self, possible_cpus: int, page_size: int) -> MapSpec:
         """Return the map as libbpf creates it on a machine with these CPUs and pages.
 
         A perf event array of 0 entries gets one per possible CPU; a ring buffer grows to a

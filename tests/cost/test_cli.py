@@ -185,7 +185,7 @@ def test_the_state_with_templates_programs_and_types(cli: Any, state: Path) -> N
         assert found.btf is not None
         btf_fd = bpf.btf_load(found.btf.raw)
         for spec in found.maps:
-            made = spec.resolve(4)
+            made = spec.resolve(4, 4096)
             inner = bpf.map_create(made.inner.create_attr()) if made.inner else 0
             bpf.map_create(made.create_attr(btf_fd, inner))
     costs = data(cli, "--kernel", "6.12")["machines"][0]
@@ -193,6 +193,20 @@ def test_the_state_with_templates_programs_and_types(cli: Any, state: Path) -> N
     assert all(each["refused"] is None for each in costs["maps"])
     ours = sorted((m["name"][:15], m["at"]["now"]["memlock"]) for m in costs["maps"])
     assert ours == sorted((m.get("name", ""), m["bytes_memlock"]) for m in shown)
+
+
+@pytest.mark.parametrize("page_size", [4096, 65536])
+@pytest.mark.parametrize("name", ["maps", "globals", "kinds"])
+def test_what_is_priced_is_what_is_loaded(cli: Any, tmp_path: Path, name: str, page_size: int):
+    path = str(OBJECTS / f"{name}.bpf.o")
+    cli.ok("sim", "new", "--kernel", "6.12", "--page-size", page_size)
+    cli.ok("prog", "loadall", path, "/sys/fs/bpf/all", "pinmaps", "/sys/fs/bpf/maps")
+    found = json.loads(cli.ok("-j", "map", "show"))
+    priced = data(cli, "--kernel", "6.12", "--page-size", page_size, path)["machines"][0]
+    assert all(each["refused"] is None for each in (*priced["maps"], *priced["programs"]))
+    loaded = sorted((each.get("name", ""), each["bytes_memlock"]) for each in found)
+    costs = [(each["name"][:15], each["at"]["created"]["memlock"]) for each in priced["maps"]]
+    assert sorted(costs) == loaded
 
 
 def test_json_is_the_same_with_either_option(cli: Any) -> None:
@@ -233,8 +247,9 @@ def test_the_plan_in_the_documentation(cli: Any, tmp_path: Path) -> None:
     blocks = re.findall(r"```toml\n(.*?)```", text, re.S)
     assert blocks
     for block in blocks:
-        (tmp_path / "plan.toml").write_text(block.replace("build/xdp.bpf.o",
-                                                          str(OBJECTS / "maps.bpf.o")))
+        (tmp_path / "plan.toml").write_text(
+            block.replace("build/xdp.bpf.o", str(OBJECTS / "maps.bpf.o"))
+        )
         found = cli("cost", tmp_path / "plan.toml", "--json")
         assert found.status in (0, 1), found
         assert not json.loads(found.stdout)["machines"][0]["maps"][0]["refused"]
@@ -321,8 +336,20 @@ class Page(HTMLParser):
 def test_the_report_stands_alone(cli: Any, tmp_path: Path) -> None:
     path = tmp_path / "r.html"
     odd = "type=array,name=a.b_c,value=8,entries=3"
-    cli("cost", "--map", HASH, "--map", odd, OBJECTS / "maps.bpf.o", "--html", path,
-        "--kernel", "all", "--memory-max", "64K")
+    cli(
+        "cost",
+        "--map",
+        HASH,
+        "--map",
+        odd,
+        OBJECTS / "maps.bpf.o",
+        "--html",
+        path,
+        "--kernel",
+        "all",
+        "--memory-max",
+        "64K",
+    )
     text = path.read_text(encoding="utf-8")
     page = Page()
     page.feed(text)

@@ -66,7 +66,7 @@ def read(data: bytes) -> None:
     else:
         named = "no error"
         for spec in made.maps:
-            spec.resolve(2).create_attr(3)
+            spec.resolve(2, 4096).create_attr(3)
             if made.btf and spec.data and spec.btf_value_type_id:
                 with suppress(BtfError):
                     format_value(made.btf, spec.btf_value_type_id, spec.data, False)

@@ -17,7 +17,7 @@ def spec(type_name: str, entries: int = 0, **fields: Any) -> MapSpec:
 
 @pytest.mark.parametrize(("entries", "expected"), [(0, 6), (3, 3)])
 def test_perf_event_arrays_have_an_entry_for_each_cpu(entries: int, expected: int) -> None:
-    assert spec("perf_event_array", entries).resolve(6).max_entries == expected
+    assert spec("perf_event_array", entries).resolve(6, 4096).max_entries == expected
 
 
 @pytest.mark.parametrize("kind", ["ringbuf", "user_ringbuf"])
@@ -41,14 +41,14 @@ def test_ring_buffers_are_whole_powers_of_two(kind: str, asked: int, page: int, 
 def test_inner_maps_are_completed_too() -> None:
     outer = spec("array_of_maps", 1)
     outer.inner = spec("ringbuf", 5000)
-    resolved = outer.resolve(2)
+    resolved = outer.resolve(2, 4096)
     assert resolved.inner
     assert (resolved.inner.max_entries, outer.inner.max_entries) == (8192, 5000)
 
 
 @pytest.mark.parametrize(("kind", "kept"), [("hash", 7), ("stack_trace", 0), ("devmap", 0)])
 def test_types_that_refuse_btf_lose_it(kind: str, kept: int) -> None:
-    made = spec(kind, 1, btf_key_type_id=7, btf_value_type_id=7).resolve(2)
+    made = spec(kind, 1, btf_key_type_id=7, btf_value_type_id=7).resolve(2, 4096)
     assert (made.btf_key_type_id, made.btf_value_type_id) == (kept, kept)
 
 

@@ -58,7 +58,7 @@ MAPS = {
 
 
 def shape(name: str, rules: LoadRules = DEFAULT_RULES) -> list[tuple[Any, ...]]:
-    made = [spec.resolve(2) for spec in opened(name, rules).maps]
+    made = [spec.resolve(2, 4096) for spec in opened(name, rules).maps]
     return [
         (m.name, m.type_name, m.key_size, m.value_size, m.max_entries, m.map_flags) for m in made
     ]
@@ -330,7 +330,7 @@ def test_files_without_types(tmp_path: Path, content: bytes | None, errno: int) 
 def test_settings_reach_the_maps() -> None:
     obj = opened("kinds.bpf.o")
     obj.apply(["ring.max_entries=262144", "rings.inner.max_entries=4096"])
-    resolved = {spec.name: spec.resolve(2) for spec in obj.maps}
+    resolved = {spec.name: spec.resolve(2, 4096) for spec in obj.maps}
     inner = resolved["rings"].inner
     assert inner
     assert (resolved["ring"].max_entries, inner.max_entries) == (262144, 4096)

@@ -68,7 +68,7 @@ def same(path: Path) -> None:
     shown = shown_by_bpftool(path)
     cpus = os.cpu_count() or 1
     rules = LoadRules(mmap_all=libbpf_version() < (1, 2))
-    maps = [spec.resolve(cpus) for spec in open_object(str(path), rules).maps]
+    maps = [spec.resolve(cpus, 4096) for spec in open_object(str(path), rules).maps]
     keys = ("name", "type", "bytes_key", "bytes_value", "max_entries", "flags")
     assert [
         (
