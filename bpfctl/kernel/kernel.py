@@ -194,10 +194,6 @@ class Kernel(Machine):
         """Write to a mapping, as the process would; errors as in :meth:`mem_read`."""
         self._run(pid, lambda _, task: self.mappings.write(pid, mapping, at, content))
 
-    def page_size(self) -> int:
-        """sysconf(_SC_PAGESIZE), in bytes."""
-        return self.config.page_size
-
     def _object_gone(self, found: SimObject) -> None:
         self.maps.object_gone(found)
         if found.kind == "perf_event":
