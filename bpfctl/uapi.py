@@ -6,6 +6,7 @@ Attribute records keep the kernel's field names. A field left out is zero, as in
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 from bpfctl.light import dataclass
 
@@ -279,6 +280,8 @@ class ProgLoadAttr:
     record; who only wants to know what they cost gives the counts alone.
     ``fd_array`` None is the NULL pointer. ``log_size`` 0 is no buffer. ``attach_btf_id`` is a
     type of the kernel's own BTF, which the simulator does not have: any id does.
+    The verifier writes back: ``log``, ``verified`` (its statistics), and ``last_line``, the
+    decisive line of a refusal where that is not the last of the log.
     """
 
     prog_type: int = 0
@@ -297,6 +300,9 @@ class ProgLoadAttr:
     log_level: int = 0
     log_size: int = 0
     prog_token_fd: int = 0
+    log: str = ""
+    last_line: str = ""
+    verified: Any = None
 
 
 BPF_STATS_RUN_TIME = 0

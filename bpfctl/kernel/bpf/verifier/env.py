@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from bpfctl.errors import KernelError
 from bpfctl.isa.insn import Insn
+from bpfctl.kernel.bpf.helpers import by_id
+from bpfctl.kernel.bpf.progtypes.decl import ProgType
 from bpfctl.kernel.bpf.verifier.regtype import SCALAR_VALUE
 from bpfctl.kernel.bpf.verifier.result import Stats
 from bpfctl.kernel.bpf.verifier.rules import Rules
@@ -51,7 +53,7 @@ class VMap:
         self.frozen = bool(rec.frozen)
         self.btf_id = rec.btf_id
         self.value_type = rec.btf_value_type_id
-        self.fields: dict[str, list[list[int]]] = rec.priv.get("fields", {})
+        self.fields: dict[str, list[list[int]]] = rec.fields
         self.inner = inner
 
     def can_read(self) -> bool:
@@ -68,8 +70,8 @@ class InsnAux:
 
     __slots__ = (
         "alu_limit", "alu_state", "call", "calls_callback", "extra", "fixup", "force_checkpoint",
-        "jmp_point", "live_regs", "map", "map_off", "nospec", "nospec_result", "prune_point",
-        "ptr_type", "scc", "seen",
+        "iter_next", "jmp_point", "live_regs", "map", "map_off", "may_goto", "nospec",
+        "nospec_result", "prune_point", "ptr_type", "scc", "seen",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -78,6 +80,8 @@ class InsnAux:
         self.jmp_point = False
         self.force_checkpoint = False
         self.calls_callback = False
+        self.iter_next = False
+        self.may_goto = False
         self.live_regs = 0
         self.scc = 0
         self.map: VMap | None = None
@@ -161,13 +165,16 @@ class Env:
         attach_type: int,
         rules: Rules,
         insns: list[Insn],
+        prog_type: ProgType,
+        traits: frozenset[str],
     ) -> None:
         self.kernel = kernel
         self.task = task
         self.attr = attr
-        self.prog_type = attr.prog_type
+        self.type: ProgType = prog_type
         self.attach_type = attach_type
         self.rules = rules
+        self.traits = traits
         self.insns = insns
         self.aux = [InsnAux() for _ in insns]
         self.maps: list[VMap] = []
@@ -205,6 +212,15 @@ class Env:
         self.explored: dict[int, list[State]] = {}
         self.explored_size = 0
         self.free_list_size = 0
+        self.peak = 0
+        self.scc_visits: dict[tuple[int, ...], Any] = {}
+        self.stack_live: Any = None
+        self.cur_jump: Any = None
+        self.print_state = False
+        self.next_idx = 0
+        self.precise_default = False
+        self.subprog_by_start: dict[int, int] = {}
+        self.has_func_info = False
         self.extra: dict[str, Any] = {}
 
     # --- the log --------------------------------------------------------------
@@ -249,14 +265,35 @@ class Env:
         else:
             frame.precise &= ~(1 << regno)
 
-    def set_unknown(self, regno: int, reg: Reg) -> None:
-        """Store a number that is not precise yet: precise at once where nothing tracks that
-        (__mark_reg_unknown)."""
-        self.set_reg(regno, reg, not self.bpf_capable)
-
     def forget_reg(self, regno: int) -> None:
         """Make a register unreadable (mark_reg_not_init)."""
         self.set_reg(regno, NOT_INIT_REG)
+
+    def subprog_at(self, insn_idx: int) -> Subprog:
+        """The function that starts at an instruction."""
+        return self.subprogs[self.subprog_by_start[insn_idx]]
+
+    def helper_proto(self, number: int) -> Any:
+        """The prototype of a helper as this program is offered it, None if it is not."""
+        from bpfctl.kernel.bpf.verifier.calls import offered_to
+
+        variant = offered_to(self).get(number)
+        helper = by_id(number)
+        if helper is None or variant is None:
+            return None
+        return helper.proto(variant).at(self.traits)
+
+    def is_iter_next(self, insn: Insn) -> bool:
+        """Whether a call is one of a kernel function that steps an iterator."""
+        from bpfctl.kernel.bpf.verifier import kfunc
+
+        return kfunc.is_iter_next(self, insn)
+
+    def kfunc_params(self, insn: Insn) -> int:
+        """How many registers a kernel function reads."""
+        from bpfctl.kernel.bpf.verifier import kfunc
+
+        return kfunc.nr_params(self, insn)
 
     def is_pointer_value(self, regno: int) -> bool:
         """Whether showing a register would leak an address (is_pointer_value)."""
