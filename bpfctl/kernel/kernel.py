@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bpfctl.kernel.attach.link import Links
     from bpfctl.kernel.attach.state import AttachState
     from bpfctl.kernel.bpf.vm.vm import Vm
+    from bpfctl.kernel.net.dev import Net
 
 T = TypeVar("T")
 
@@ -53,6 +54,7 @@ class Kernel(Machine):
         self._links: Links | None = None
         self.mappings: Mappings = Mappings(self)
         self._attach: AttachState | None = None
+        self._net: Net | None = None
         self.memcg.removed.append(lambda memcg: self.attach.cgroup_removed(memcg.id))
         self.vm_made: Vm | None = None
         self.kinds = {kind.name: kind(self) for kind in KINDS}
@@ -91,6 +93,15 @@ class Kernel(Machine):
 
             self._links = Links(self)
         return self._links
+
+    @property
+    def net(self) -> Net:
+        """The devices at work, made with the first packet."""
+        if self._net is None:
+            from bpfctl.kernel.net.dev import Net
+
+            self._net = Net(self)
+        return self._net
 
     @property
     def attach(self) -> AttachState:

@@ -99,6 +99,11 @@ KINDS: dict[str, Kind] = {
         (
             Attribute("ifindex", "interface index; 0 takes the next free one", 0),
             Attribute("xdp", "its driver runs XDP programs (native mode)", True),
+            Attribute("peer", "the other end of a veth pair; empty: packets leave the machine", ""),
+            Attribute("mac", "its address, empty: one made of the index", ""),
+            Attribute("mtu", "bytes of a packet without its MAC header", 1500),
+            Attribute("queues", "how many queues it receives on", 1),
+            Attribute("up", "it sends and receives", True),
         ),
         opens=False,
     ),

@@ -46,7 +46,7 @@ MODULES = {
         ),
         "run.steps_attach",
     ),
-    **dict.fromkeys(("xdp_set", "xdp_show"), "run.steps_net"),
+    **dict.fromkeys(("xdp_set", "xdp_show", "inject"), "run.steps_net"),
 }
 """Where kinds of steps are: each module has ``STEPS``, a function ``(lab, step)`` by kind."""
 

@@ -10,6 +10,7 @@ from bpfctl.kernel.attach.mprog import Entry, Mprog, relative_entry
 from bpfctl.kernel.attach.syscall import prog_of_fd
 from bpfctl.kernel.records import Attachment, LinkRecord, ProgRecord, Task
 from bpfctl.uapi_attach import (
+    ATTACH_TYPE_NUMBER,
     BPF_F_AFTER,
     BPF_F_ATTACH_LINK,
     BPF_F_BEFORE,
@@ -24,6 +25,7 @@ from bpfctl.uapi_attach import (
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
 
+INGRESS, EGRESS = ATTACH_TYPE_NUMBER["tcx_ingress"], ATTACH_TYPE_NUMBER["tcx_egress"]
 LINK_FLAGS = BPF_F_REPLACE | BPF_F_BEFORE | BPF_F_AFTER | BPF_F_ID | BPF_F_ATTACH_LINK
 
 

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 
 def transmit(kernel: Kernel, device: NetDevice, frame: bytes, ingress: bool) -> None:
-    """Hand ``frame`` to ``device``: out of it, or (``ingress``) as if it had come in.
-
-    Nothing listens on a device yet, so a frame ends here.
-    """
+    """Hand ``frame`` to ``device``: out of it, or (``ingress``) as if it had come in."""
+    if ingress:
+        kernel.net.receive(device, frame)
+    else:
+        kernel.net.send(device, frame)

@@ -198,6 +198,23 @@ class Vm:
         """
         return self.repeat(prog_id, ctx, 1, cpu)
 
+    def run_state(self, prog_id: int, ctx: Any, cpu: int = 0) -> tuple[int, dict[str, Any]]:
+        """Run a program once; return its r0 and what its helpers left behind (redirects).
+
+        :raises KernelError: as :meth:`run`.
+        """
+        rt = self.begin(ctx, cpu)
+        try:
+            unit = self.unit(prog_id)
+            rt.turns = MAX_TURNS
+            return unit.repeat(rt, 1), rt.state
+        except Fault as fault:
+            raise KernelError(E.FAULT, str(fault), hint=f"program {prog_id}: {fault}") from fault
+        except RecursionError:
+            raise KernelError(E.FAULT, "recursion") from None
+        finally:
+            self.end(rt)
+
     def call(self, prog_id: int, func: int, *args: int) -> int:
         """Call a function of a program, outside of any run of it; return its r0.
 
