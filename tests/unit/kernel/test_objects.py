@@ -65,7 +65,7 @@ def test_odd_words_are_refused_with_a_hint(kind, words):
         ("netdev", "lo", {}, "EEXIST"),
         ("netdev", "eth0", {"ifindex": 1}, "EEXIST"),
         ("netdev", "eth0", {"ifindex": -2}, "EINVAL"),
-        ("netdev", "eth0", {"mtu": 1500}, "EINVAL"),
+        ("netdev", "eth0", {"speed": 1000}, "EINVAL"),
         ("socket", "", {"proto": "sctp"}, "EINVAL"),
         ("socket", "", {"reuseport": "yes"}, "EINVAL"),
         ("pidfd", "99", {}, "ENOENT"),
