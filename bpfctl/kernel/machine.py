@@ -76,6 +76,7 @@ class Machine:
             config.page_size,
             config.possible_cpus,
             config.memory,
+            accounting.percpu_owners,
             accounting.vmalloc_large_orders,
         )
         self.memlock = MemlockAccount(storage.registry(User), config.page_size)
@@ -114,6 +115,11 @@ class Machine:
         config.save(self.storage.registry(Setting))
         if config.random_seed != self.config.random_seed:
             self.rng.seed(config.random_seed)
+
+    def memory_stat(self, memcg: Memcg) -> dict[str, int]:
+        """Return memory.stat in bytes: of the fields that BPF moves those that this kernel has."""
+        known = self.profile.accounting.memory_stat
+        return {name: value for name, value in self.memcg.stat(memcg).items() if name in known}
 
     def possible_cpus(self) -> int:
         """Number of possible CPUs."""

@@ -48,6 +48,9 @@ class Accounting:
     vmalloc_large_orders: bool
     kvmalloc_waits: bool
     accounted_pages_mappable: bool
+    percpu_owners: bool
+    memory_peak: bool
+    memory_stat: frozenset[str]
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from bpfctl.kernel.config import Config
 from bpfctl.kernel.mm.alloc import MEMORY_IN_USE, Allocators, Mem
 from bpfctl.kernel.mm.footprint import Footprint
 from bpfctl.kernel.mm.memcg import ROOT_ID, MemcgTree
+from bpfctl.kernel.profile import load
 from bpfctl.kernel.records import (
     Alloc,
     Attachment,
@@ -84,7 +85,10 @@ class _View:
         """Return the function that tells what one object of an allocation costs."""
         config = self.config
         tree = MemcgTree(self.storage, config.page_size, config.cgroup_memory, False)
-        mm = Allocators(self.storage, tree, config.page_size, config.possible_cpus, config.memory)
+        owners = load(config.kernel, config.patch).accounting.percpu_owners
+        mm = Allocators(
+            self.storage, tree, config.page_size, config.possible_cpus, config.memory, owners
+        )
         return Mem(mm, "", 0, 0).footprint
 
 

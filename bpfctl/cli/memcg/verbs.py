@@ -161,12 +161,13 @@ def _files(kernel: Kernel, found: Memcg) -> dict[str, Any]:
     if tree.mode != "off":
         if found.id != ROOT_ID:
             files["memory.current"] = tree.current(found)
-            files["memory.peak"] = found.peak_pages * tree.page_size
+            if kernel.profile.accounting.memory_peak:
+                files["memory.peak"] = found.peak_pages * tree.page_size
             for knob in KNOBS:
                 files[f"memory.{knob}"] = _limit_of(kernel, found, knob)
             files["memory.events"] = tree.events(found)
             files["memory.events.local"] = tree.events(found, local=True)
-        files["memory.stat"] = tree.stat(found)
+        files["memory.stat"] = kernel.memory_stat(found)
     files["cgroup.procs"] = procs
     return files
 

@@ -35,6 +35,7 @@ ChargeObserver = Callable[[str, int, str, int, int], None]
 class Allocators:
     """What all owners share: machine memory, the cgroup tree, live allocations.
 
+    ``percpu_owners``: per-CPU allocations are charged for their owner pointers too.
     ``fail_nth``: the number of the allocation that fails next (failslab), 0 for none.
     ``observe(path, nbytes, owner_kind, owner_id, gfp)`` is told of every charge (bytes above
     zero) and uncharge (below).
@@ -47,12 +48,14 @@ class Allocators:
         page_size: int,
         cpus: int,
         memory: int,
+        percpu_owners: bool,
         vmalloc_large_orders: bool = False,
     ) -> None:
         self.memcg = memcg
         self.page_size = page_size
         self.cpus = cpus
         self.memory = memory
+        self.percpu_owners = percpu_owners
         self.vmalloc_large_orders = vmalloc_large_orders
         self.allocs = storage.registry(Alloc)
         self.counters = storage.registry(Counter)
@@ -122,7 +125,8 @@ class Mem:
         """Allocate ``nr`` times ``size`` bytes on every possible CPU."""
         if size > PCPU_MIN_UNIT_SIZE:
             raise KernelError(E.NOMEM, f"alloc_percpu({size})")
-        self._obtain(label, size, percpu_footprint(size, self.mm.cpus), gfp, nr)
+        footprint = percpu_footprint(size, self.mm.cpus, self.mm.percpu_owners)
+        self._obtain(label, size, footprint, gfp, nr)
 
     def alloc_pages(self, label: str, nr_pages: int, gfp: int) -> None:
         """Allocate single pages in a loop."""
@@ -220,7 +224,7 @@ class Mem:
         if alloc.allocator == "vmalloc":
             return vmalloc_footprint(size, page_size)
         if alloc.allocator == "percpu":
-            return percpu_footprint(size, self.mm.cpus)
+            return percpu_footprint(size, self.mm.cpus, self.mm.percpu_owners)
         if alloc.allocator == "page":
             return page_footprint(1, page_size)
         if alloc.allocator == "pagetable":

@@ -22,6 +22,7 @@ VERSIONS: Final = (
     "setting: random_seed",
     "output: what programs printed or sent",
     "links, attachments, attach points",
+    "alloc, objcg, memcg: per-CPU charges of kernels before 5.17",
 )
 SCHEMA_VERSION = len(VERSIONS)
 

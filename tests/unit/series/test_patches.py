@@ -22,7 +22,7 @@ LIMIT_0 = "with RLIMIT_MEMLOCK 0"
 # patch -> (subject, figure) -> (before, after); every figure that changes is here.
 ACCOUNTED: dict[int, dict[tuple[str, str], tuple[int | str, int | str]]] = {
     4: {("array (mmapable)", "mmap"): ("EINVAL", "ok")},
-    5: {("program", CREATED): (0, 4096 + (1024 + 8) + 4 * 16)},
+    5: {("program", CREATED): (0, 4096 + (1024 + 8) + 2 * 16)},
     7: {
         ("array", CREATED): (0, 69632),
         ("array (mmapable)", CREATED): (0, 4096 + 65536),
@@ -46,12 +46,12 @@ ACCOUNTED: dict[int, dict[tuple[str, str], tuple[int | str, int | str]]] = {
         ("struct_ops", CREATED): (0, 1024 + 8 + 256 + 8 + 192 + 8),
     },
     8: {
-        ("percpu_array", CREATED): (2056, 2056 + 128 * 4 * 64),
+        ("percpu_array", CREATED): (2056, 2056 + 128 * 2 * 64),
         ("prog_array", CREATED): (1032, 1032 + 128 + 8),
     },
     9: {
         ("cpumap", CREATED): (24, 24 + 512 + 8),
-        ("cpumap", UPDATES): (0, 2 * ((128 + 8) + 4 * 96 + (192 + 8))),
+        ("cpumap", UPDATES): (0, 2 * ((128 + 8) + 2 * 96 + (192 + 8))),
     },
     10: {("cgroup_storage", CREATED): (0, 512 + 8)},
     11: {
@@ -61,12 +61,12 @@ ACCOUNTED: dict[int, dict[tuple[str, str], tuple[int | str, int | str]]] = {
         ("devmap_hash", UPDATES): (0, 4 * (96 + 8)),
     },
     12: {
-        ("hash", CREATED): (81920, 81920 + 1024 + 8 + 4 * 8),
+        ("hash", CREATED): (81920, 81920 + 1024 + 8 + 2 * 8),
         ("hash (no prealloc)", CREATED): (16384, 16384 + 1024 + 8),
         ("hash (no prealloc)", UPDATES): (0, 4 * (64 + 8)),
-        ("percpu_hash", CREATED): (81920, 81920 + 1024 + 8 + 1000 * 4 * 8),
+        ("percpu_hash", CREATED): (81920, 81920 + 1024 + 8 + 1000 * 2 * 8),
         ("percpu_hash (no prealloc)", CREATED): (16384, 16384 + 1024 + 8),
-        ("percpu_hash (no prealloc)", UPDATES): (0, 4 * (64 + 8 + 4 * 8)),
+        ("percpu_hash (no prealloc)", UPDATES): (0, 4 * (64 + 8 + 2 * 8)),
         ("lru_hash", CREATED): (81920, 81920 + 1024 + 8),
     },
     13: {

@@ -71,6 +71,9 @@ def test_stored_files_show_what_they_did(file: Path, tmp_path: Path, cli: Cli):
     path = unpacked(file, tmp_path / "old.db")
     shown = json.loads(lzma.decompress(Path(str(file)[:-3] + ".shown.json.xz").read_bytes()))
     for argv, status, text in shown:
+        if argv[0] == "memcg" and "v1-5" in file.name:
+            # Version 6 corrects charges of 5.11; memory.stat of 5.10 and 5.11 lacks two fields.
+            continue
         result = cli("--state", path, *argv)
         assert (result.status, result.stdout) == (status, text), argv
 
