@@ -74,16 +74,35 @@ else:
         exec(f"def __init__(self, {', '.join(arguments)}):\n" + "\n".join(lines), scope)
         return scope["__init__"]
 
-    def _init_later(made, names, defaults, after):
-        """Return an ``__init__`` that gives way to the real one when the first instance is made.
+    # Instances of a class before its constructor is worth compiling.
+    _FEW = 16
 
-        To write and compile it takes longer than all else, and most records that a command imports
-        are never made.
+    def _init_later(made, names, defaults, after):
+        """Return an ``__init__`` that gives way to a compiled one when many instances are made.
+
+        To write and compile it takes as long as to make a hundred instances, and most commands
+        make a few of each class.
         """
+        factories = {name for name in defaults if isinstance(defaults[name], _Factory)}
+        count = 0
 
         def __init__(self, *args, **kwargs):
-            made.__init__ = _init(names, defaults, after)
-            made.__init__(self, *args, **kwargs)
+            nonlocal count
+            count += 1
+            values = {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
+            # Too many, too few, unknown or twice: the compiled one complains as it should.
+            odd = len(args) > len(names) or len(values) != len(names)
+            if odd or count > _FEW or (kwargs and not kwargs.keys().isdisjoint(names[: len(args)])):
+                made.__init__ = _init(names, defaults, after)
+                made.__init__(self, *args, **kwargs)
+                return
+            for name in names:
+                value = values[name]
+                if name in factories and value is defaults[name]:
+                    value = value.make()
+                setattr(self, name, value)
+            if after:
+                self.__post_init__()
 
         return __init__
 
@@ -112,7 +131,7 @@ else:
             )
             namespace.update((name, _Standard(name)) for name in _STANDARD)
             made = type(cls)(cls.__name__, cls.__bases__, namespace)
-            made.__init__ = _init_later(made, types, defaults, after)
+            made.__init__ = _init_later(made, tuple(types), defaults, after)
             return made
 
         return decorate

@@ -25,13 +25,12 @@ from bpfctl.kernel.task import CAP_SYS_RESOURCE, capable, rlimit_value
 from bpfctl.light import altered
 from bpfctl.uapi import ALL_CAPS
 
-M = TypeVar("M", bound="Machine")
-
 INIT_PID = 1
 FIRST_TRANSIENT_PID = 1 << 22  # above what kernel.pid_max allows, so never kept
 
 
 if TYPE_CHECKING:
+    M = TypeVar("M", bound="Machine")
 
     class Holder(Protocol):
         """Objects of one kind as descriptors and pins hold them."""

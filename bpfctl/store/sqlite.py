@@ -7,13 +7,13 @@ are walked in, which is several times faster than one by one.
 
 from __future__ import annotations
 
-import sqlite3
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.storage import Cell, Cells, Pos, R, Registry, Storage
+from bpfctl.store.lite import sqlite3
 from bpfctl.store.schema import Table, signed
 
 # Buffered elements and value bytes after which they are written to the (uncommitted) file.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from bpfctl.errors import Failure, KernelError, StateError, TaskKilled
+from bpfctl.store.lite import sqlite3
 from bpfctl.store.migrations import SCHEMA_VERSION, create, migrate
 from bpfctl.store.path import state_path
 from bpfctl.store.schema import APPLICATION_ID, all_tables
@@ -101,7 +101,7 @@ def commit(storage: SqlStorage) -> None:
 
 def connect(path: str, *, make: bool = False) -> sqlite3.Connection:
     """Open a database without starting a transaction."""
-    if sqlite3.sqlite_version_info < _SQLITE_NEEDED:
+    if tuple(map(int, sqlite3.sqlite_version.split("."))) < _SQLITE_NEEDED:
         raise StateError(
             f"SQLite {sqlite3.sqlite_version} is too old", hint="use a Python with SQLite 3.37 on"
         )

@@ -1,11 +1,8 @@
-"""The light dataclass decorator does what the standard one does, and keeps it out of a start."""
+"""The light dataclass decorator does what the standard one does."""
 
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -82,18 +79,19 @@ def test_records_are_as_the_standard_decorator_makes_them(cls: Any) -> None:
     assert [f.name for f in dataclasses.fields(cls)] == list(names)
 
 
-def test_a_command_imports_no_more_than_it_needs(tmp_path: Path) -> None:
-    state = str(tmp_path / "state.db")
-    show = [sys.executable, "-X", "importtime", "-m", "bpfctl", "--state", state, "map", "show"]
-    subprocess.run(show, check=True, capture_output=True)
-    text = subprocess.run(show, check=True, capture_output=True, text=True).stderr
-    imported = {line.rpartition("|")[2].strip() for line in text.splitlines()}
-    assert "bpfctl.kernel.kernel" in imported, "the list is of a real start"
-    heavy = {
-        "click", "pluggy", "json", "inspect", "tabulate", "elftools", "platformdirs",
-        "importlib.metadata", "hashlib", "bpfctl.btf.parse", "bpfctl.cli.complete.answer",
-    }
-    # An editable install's finder imports a good deal by itself.
-    if not any(name.startswith("__editable__") for name in imported):
-        heavy |= {"dataclasses", "importlib.resources"}
-    assert imported & heavy == set()
+@pytest.mark.parametrize("made", [1, 40], ids=["first", "compiled"])
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [((), {}), ((1, 2, {}, 4), {}), ((1,), {"x": 1}), ((1,), {"w": 1}), ((), {"y": 1})],
+)
+def test_wrong_arguments_are_refused_from_the_first_instance_on(made, args, kwargs) -> None:
+    @light.dataclass(slots=True)
+    class Fresh:
+        x: int
+        y: int = 2
+        marks: dict[str, Any] = light.field(default_factory=dict)
+
+    for number in range(made):
+        assert (Fresh(number).x, Fresh(x=number, y=3).y, Fresh(1).marks) == (number, 3, {})
+    with pytest.raises(TypeError):
+        Fresh(*args, **kwargs)

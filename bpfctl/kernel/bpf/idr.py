@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from bpfctl import plugins
 from bpfctl.errors import E, KernelError, PluginMissing
-from bpfctl.kernel.bpf.map import MapType
 from bpfctl.kernel.ids import Ids
 from bpfctl.kernel.records import BtfRecord, MapRecord, SimObject
 from bpfctl.kernel.storage import Registry, Storage
 
 if TYPE_CHECKING:
+    from bpfctl.kernel.bpf.map import MapType
     from bpfctl.kernel.kernel import Kernel
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.bpf.map import MapType
 from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
 from bpfctl.kernel.ids import Ids
 from bpfctl.kernel.mm.alloc import Mem
@@ -20,6 +19,7 @@ from bpfctl.kernel.records import File, Mapping, Task
 from bpfctl.uapi import BPF_F_RDONLY_PROG
 
 if TYPE_CHECKING:
+    from bpfctl.kernel.bpf.map import MapType
     from bpfctl.kernel.kernel import Kernel
 
 # Where the first mapping of a task goes, and the end of its address space (x86-64).

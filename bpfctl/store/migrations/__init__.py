@@ -11,9 +11,11 @@ How to add one is in ``docs/state-file.md``.
 
 from __future__ import annotations
 
-import sqlite3
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import sqlite3
 
 # A line for each version, oldest first: what it changed.
 VERSIONS: Final = (
