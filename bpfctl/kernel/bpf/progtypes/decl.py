@@ -35,7 +35,8 @@ class Field:
     trusted kernel pointer). ``attach``, ``write_attach``: attach types that may read or write it,
     if not all. ``capable``: reading takes CAP_BPF; ``write_capable``: writing does. ``trait``:
     only where the profile lists it, ``unless``: only where it does not. ``spans``: only its first
-    byte is special, the rest belongs to the layout's span.
+    byte is special, the rest belongs to the layout's span. ``widened``: the kernel rewrites narrow
+    loads to whole ones.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Field:
     trait: str = ""
     unless: str = ""
     spans: bool = False
+    widened: bool = True
 
     @property
     def end(self) -> int:
@@ -163,7 +165,7 @@ def _field_access(
     good = found.writes(off, size) if write else found.reads(off, size)
     if not good:
         return None
-    narrow = found.becomes == SCALAR and not write and bool(found.narrow)
+    narrow = found.becomes == SCALAR and not write and bool(found.narrow) and found.widened
     return Access(found.becomes, found, (found.unit or found.size) if narrow else 0)
 
 

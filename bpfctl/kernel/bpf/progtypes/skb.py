@@ -25,7 +25,9 @@ from bpfctl.kernel.bpf.progtypes.decl import (
 SK_BUFF_SIZE = 192
 INGRESS, EGRESS = 0, 1
 
-_CB = Field("cb", 48, 20, narrow="any", write=(1, 2, 4, 8), write_any=True)
+_CB = Field(
+    "cb", 48, 20, narrow="any", write=(1, 2, 4, 8), write_any=True, widened=False
+)  # fmt: skip
 _FIELDS = (
     *(
         Field(name, 4 * index, narrow="any")
