@@ -11,9 +11,12 @@ import pytest
 
 from bpfctl import plugins
 from bpfctl.conformance.lab import Lab, attempt
+from bpfctl.kernel.config import Config
+from bpfctl.kernel.profile import NEWEST
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.store import open_kernel, open_storage
 from bpfctl.store.check import check_state
+from bpfctl.store.state import new_state
 from crash.worker import fork, kill_after
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
@@ -55,8 +58,7 @@ def work_on(path: str, name: str, start: int) -> Callable[[int], None]:
 def test_killed_writers_of_a_type(name: str, tmp_path: Path) -> None:
     chance = random.Random(name)
     path = str(tmp_path / "state.db")
-    with open_kernel(path, write=True):
-        pass
+    new_state(path, Config(kernel=NEWEST))
     start = 0
     for _ in range(KILLS_PER_TYPE):
         pid, reader = fork(work_on(path, name, start))
