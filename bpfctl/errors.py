@@ -137,13 +137,15 @@ class KernelError(OSError):
     """A system call of the simulated kernel failed with ``errno``.
 
     ``detail`` is for debugging and never printed. ``hint`` is for a person: the limit that was
-    hit, or a sentence where no limit is meant.
+    hit, or a sentence where no limit is meant. ``call`` is the command of bpf(2) and its
+    attributes.
     """
 
     def __init__(self, err: int, detail: str = "", hint: Hint = "") -> None:
         super().__init__(err, strerror(err))
         self.detail = detail
         self.hint = hint
+        self.call: tuple[object, object] | None = None
 
     @property
     def code(self) -> int:

@@ -122,7 +122,11 @@ class Kernel(Machine):
         """
         if self.profile.checks.unprivileged == "dispatch":
             self.check_unprivileged(self.task(pid))
-        return self._run(pid, COMMANDS[cmd], attr)
+        try:
+            return self._run(pid, COMMANDS[cmd], attr)
+        except KernelError as exc:
+            exc.call = cmd, attr
+            raise
 
     def _run(self, pid: int, call: Callable[..., T], *args: Any) -> T:
         """Do ``call(kernel, task, *args)`` as task ``pid``."""

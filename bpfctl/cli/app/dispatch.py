@@ -9,7 +9,7 @@ from bpfctl.cli.app import usage
 from bpfctl.cli.app.session import App
 from bpfctl.cli.app.table import Handler, Table, Verb, load
 from bpfctl.cli.app.words import Words
-from bpfctl.errors import CommandError, Failure, KernelError
+from bpfctl.errors import CommandError, Failure, Hint, KernelError
 from bpfctl.light import dataclass
 
 
@@ -47,6 +47,7 @@ OWN_OBJECTS = {
     "sample": Object("bpfctl.cli.sample.verbs:sample", "the kernel's BPF samples"),
     "cost": Object("bpfctl.cli.cost.verbs:cost", "what maps and programs cost"),
     "series": Object("bpfctl.cli.series.verbs:series", "the 34 patches to memcg accounting"),
+    "why": Object("bpfctl.cli.why.verbs:why", "the last failure, explained"),
     "completion": Object("bpfctl.cli.complete.verbs:completion", "scripts for the shells"),
 }
 
@@ -113,12 +114,25 @@ def run(app: App, words: Words) -> int:
     except Failure as exc:
         return report(app, exc)
     except KernelError as exc:
-        return report(app, CommandError(str(exc.strerror), -exc.code & 0xFF, exc.hint))
+        failure = CommandError(str(exc.strerror), -exc.code & 0xFF, exc.hint)
+        failure.__cause__ = exc
+        return report(app, failure)
 
 
 def report(app: App, exc: Failure) -> int:
     """Print an error and its hint; some errors have no text. Return the exit status."""
     if exc.text:
         app.out.error(exc.text)
-        app.out.hint(exc.hint)
+        app.out.hint(exc.hint or _unsaid(app, exc))
+        app.note_failure(exc)
     return exc.status
+
+
+def _unsaid(app: App, exc: Failure) -> Hint:
+    """Return what helps where the failure itself says nothing: the kernel's check knows."""
+    refusal = exc.__cause__
+    if not isinstance(refusal, KernelError) or not app.out.hints_shown:
+        return ""
+    from bpfctl.cli.why.words import hint_for
+
+    return hint_for(app, refusal)

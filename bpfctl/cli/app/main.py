@@ -135,6 +135,9 @@ def _command(app: App, words: list[str]) -> int:
     except TaskKilled as exc:
         app.out.err("Killed\n")
         app.out.hint(exc.hint)
+        killed = Failure("Killed", KILLED_STATUS)
+        killed.__cause__ = exc
+        app.note_failure(killed)
         return KILLED_STATUS
 
 
@@ -154,6 +157,7 @@ def _own_command(app: App, words: list[str]) -> int:
     from bpfctl.cli.app.group import run_own, usage_error
 
     app.out.own = True
+    app.words = Words(words)
     if "--json" in words:
         app.out.use_json(pretty=False)
     try:
@@ -165,7 +169,9 @@ def _own_command(app: App, words: list[str]) -> int:
     except Failure as exc:
         status = report(app, exc)
     except KernelError as exc:
-        status = report(app, CommandError(str(exc.strerror), -exc.code & 0xFF, exc.hint))
+        failure = CommandError(str(exc.strerror), -exc.code & 0xFF, exc.hint)
+        failure.__cause__ = exc
+        status = report(app, failure)
     if app.out.json is not None:
         app.out.put("\n")
     return status

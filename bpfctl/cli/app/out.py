@@ -185,15 +185,18 @@ class Out:
         stderr is a terminal, never with JSON; ``BPFCTL_HINTS`` set to ``always`` or ``never``
         overrides.
         """
-        if not hint or self.json is not None:
-            return
-        rule = os.environ.get("BPFCTL_HINTS", "")
-        if rule == "never":
-            return
-        if rule == "always" or self.own or sys.stderr.isatty():
+        if hint and self.hints_shown:
             from bpfctl.cli.app.hints import worded
 
             self.err(f"hint: {worded(hint)}\n")
+
+    @property
+    def hints_shown(self) -> bool:
+        """Tell whether somebody will read a hint."""
+        rule = os.environ.get("BPFCTL_HINTS", "")
+        if self.json is not None or rule == "never":
+            return False
+        return rule == "always" or self.own or sys.stderr.isatty()
 
     def done(self) -> None:
         """Mark the success of a command that has no data: ``null`` in JSON."""

@@ -12,7 +12,7 @@ from bpfctl.cli.app.options import Options
 from bpfctl.cli.app.out import Out
 from bpfctl.cli.app.settings import Settings
 from bpfctl.cli.app.words import Words
-from bpfctl.errors import CommandError, KernelError
+from bpfctl.errors import CommandError, KernelError, TaskKilled
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
@@ -138,6 +138,23 @@ class App:
         """Close what one command of a batch opened, as its process would by exiting."""
         while self.stray_fds:
             self.bpf.close(self.stray_fds.pop())
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the command has a task."""
+        return self._bpf is not None
+
+    def current_task(self) -> Any:
+        """Return the task of this command."""
+        return self.kernel.task(self.bpf.pid)
+
+    def note_failure(self, failure: Exception) -> None:
+        """Remember for ``bpfctl why`` what the simulated kernel refused."""
+        if isinstance(failure.__cause__, (KernelError, TaskKilled)):
+            from bpfctl.cli.why.record import note
+            from bpfctl.store.path import state_path
+
+            note(self, state_path(self.settings.state), failure, self.words.items)
 
     def task(self, write: bool) -> AbstractContextManager[Bpf]:
         """Return a session of its own, for a command that opens the state as it likes."""
