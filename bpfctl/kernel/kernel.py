@@ -216,6 +216,13 @@ class Kernel(Machine):
 
             perf.closed(self, found.id)
 
+    def trace_pipe_read(self, pid: int) -> list[bytes]:
+        """Read /sys/kernel/tracing/trace_pipe: lines that nobody has read yet."""
+        from bpfctl.kernel.trace.pipe import read_pipe
+
+        self.task(pid)
+        return read_pipe(self)
+
     # --- perf events -----------------------------------------------------
 
     def perf_event_open(self, pid: int, cpu: int, pages: int) -> int:

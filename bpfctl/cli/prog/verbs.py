@@ -34,8 +34,8 @@ TABLE = Table(
     Verb("loadall", f"{_PACKAGE}.load:loadall", _LOAD, "load all programs of an object", True),
     missing("prog", "attach", _ATTACH, "attach a program to a map", _PIN),
     missing("prog", "detach", _ATTACH, "detach a program from a map", _PIN),
-    missing("prog", "tracelog", "", "print what programs trace"),
-    missing("prog", "run", _RUN, "run a program on given data", Check(4)),
+    Verb("tracelog", f"{_PACKAGE}.tracelog:tracelog", "", "print what programs trace"),
+    Verb("run", f"{_PACKAGE}.run:run", _RUN, "run a program on given data", True),
     Verb(
         "profile",
         f"{_PACKAGE}.profile:profile",
