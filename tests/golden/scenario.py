@@ -38,6 +38,8 @@ _ANYTHING = {
     "jited": r"\d+",
     "time": r"[-+:T0-9]+",
     "uid": r"\d+",
+    "ns": r"\d+",
+    "n": r"\d+",
 }
 _PLACEHOLDER = re.compile(
     r"(?P<pad>\s*)\"?<(?P<kind>id|le32):(?P<name>\w+)>\"?|\"?<(?P<any>\w+)>\"?"

@@ -131,8 +131,8 @@ OURS = [
     (name, verb)
     for name in ("map", "prog", "btf", "link", "net")
     for verb in target_of(OBJECTS[name]).verbs.values()
-    # These want a number of words that no grammar says.
-    if verb != HELP and (name, verb.name) not in (("prog", "profile"), ("prog", "run"))
+    # Two want a number of words that no grammar says, one waits until it is interrupted.
+    if verb != HELP and verb.name not in ("profile", "run", "tracelog")
 ]
 
 
