@@ -11,30 +11,47 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bpfctl import plugins
 from bpfctl.errors import E, Hint, KernelError, Refusal, TaskKilled
+from bpfctl.kernel.bpf.commands import COMMANDS
 from bpfctl.kernel.bpf.idr import Btfs, Maps
 from bpfctl.kernel.bpf.inode import BpfFs
-from bpfctl.kernel.bpf.kinds import KINDS
+from bpfctl.kernel.bpf.kinds import KINDS, ObjectKind
 from bpfctl.kernel.bpf.mmap import Mappings
-from bpfctl.kernel.bpf.prog import Progs
-from bpfctl.kernel.bpf.stats import STATS_KIND, StatsHolder
-from bpfctl.kernel.bpf.syscall import COMMANDS
+from bpfctl.kernel.bpf.prog import Progs, map_ids
 from bpfctl.kernel.config import Config
 from bpfctl.kernel.ids import Ids
+from bpfctl.kernel.late import late
 from bpfctl.kernel.machine import INIT_PID, Machine
 from bpfctl.kernel.mm.charge import OomKill
 from bpfctl.kernel.mm.memcg import ROOT_ID
-from bpfctl.kernel.records import SimObject, Task
+from bpfctl.kernel.records import MapRecord, ProgRecord, SimObject, Task
 from bpfctl.kernel.storage import Storage
 from bpfctl.kernel.task import CAP_NET_ADMIN, CAP_SYS_ADMIN, bpf_capable, capable
 from bpfctl.uapi import Cmd
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.attach.link import Links
-    from bpfctl.kernel.attach.state import AttachState
-    from bpfctl.kernel.bpf.vm.vm import Vm
-    from bpfctl.kernel.net.dev import Net
+    from bpfctl.kernel.machine import Holder
 
 T = TypeVar("T")
+P = TypeVar("P")
+
+# Who keeps descriptors of kinds that are no objects, by the kind.
+_HOLDERS = {"bpf_stats": "bpf.stats:StatsHolder"}
+
+
+class _Kinds(dict[str, ObjectKind]):
+    """Kinds of objects by name, made when they are first needed."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__()
+        self._kernel = kernel
+
+    def __missing__(self, name: str) -> ObjectKind:
+        self[name] = found = late(KINDS[name])(self._kernel)
+        return found  # type: ignore[no-any-return]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a kind, or ``default`` for what is no BPF object."""
+        return self[name] if name in KINDS else default
 
 
 class Kernel(Machine):
@@ -51,15 +68,14 @@ class Kernel(Machine):
         self.maps: Maps = Maps(self)
         self.btfs: Btfs = Btfs(storage)
         self.progs: Progs = Progs(self)
-        self._links: Links | None = None
         self.mappings: Mappings = Mappings(self)
-        self._attach: AttachState | None = None
-        self._net: Net | None = None
         self.memcg.removed.append(lambda memcg: self.attach.cgroup_removed(memcg.id))
-        self.vm_made: Vm | None = None
-        self.kinds = {kind.name: kind(self) for kind in KINDS}
-        self.holders.update(self.kinds)
-        self.holders[STATS_KIND] = StatsHolder(self)
+        self._parts: dict[Any, Any] = {}
+        self._vm: Any = None
+        self.kinds = _Kinds(self)
+        self.maps.unheld.append(self._drop_timers)
+        self.maps.freed.append(self._map_freed)
+        self.progs.freed.append(self._prog_freed)
         self.objects.gone = self._object_gone
 
     def _sequences(self) -> list[Ids]:
@@ -73,44 +89,67 @@ class Kernel(Machine):
         kernel.bpffs.boot()
         return kernel
 
-    @property
-    def vm(self) -> Vm:
-        """What runs programs, made when the first one does."""
-        if self.vm_made is None:
-            from bpfctl.kernel.bpf.vm.vm import Vm
-
-            self.vm_made = Vm(self)
-        return self.vm_made
-
     pid_namespace = (4, 0xEFFFFFFC)
     """Device and inode of the initial pid namespace."""
 
-    @property
-    def links(self) -> Links:
-        """Live links, made when somebody asks."""
-        if self._links is None:
-            from bpfctl.kernel.attach.link import Links
+    # --- parts that are made when they are first needed -------------------
 
-            self._links = Links(self)
-        return self._links
-
-    @property
-    def net(self) -> Net:
-        """The devices at work, made with the first packet."""
-        if self._net is None:
-            from bpfctl.kernel.net.dev import Net
-
-            self._net = Net(self)
-        return self._net
+    def part(self, cls: Callable[[Kernel], P]) -> P:
+        """Return the one instance of a part of this kernel: ``kernel.part(Links)``."""
+        found: P | None = self._parts.get(cls)
+        if found is None:
+            found = self._parts[cls] = cls(self)
+        return found
 
     @property
-    def attach(self) -> AttachState:
-        """Where programs are attached, made when somebody asks."""
-        if self._attach is None:
-            from bpfctl.kernel.attach.state import AttachState
+    def vm(self) -> Any:
+        """What runs programs: ``part(Vm)`` for those that are below it."""
+        if self._vm is None:
+            self._vm = self.part(late("bpf.vm.vm:Vm"))
+        return self._vm
 
-            self._attach = AttachState(self)
-        return self._attach
+    @property
+    def net(self) -> Any:
+        """Packets on devices: ``part(Net)`` for those that are below it."""
+        return self.part(late("net.dev:Net"))
+
+    @property
+    def links(self) -> Any:
+        """Live links: ``part(Links)`` for those that are below it."""
+        return self.part(late("attach.link:Links"))
+
+    @property
+    def attach(self) -> Any:
+        """Where programs are attached: ``part(AttachState)`` for those that are below it."""
+        return self.part(late("attach.state:AttachState"))
+
+    def _holder(self, kind: str) -> Holder:
+        if kind in KINDS:
+            return self.kinds[kind]
+        if kind in _HOLDERS:
+            holder: Holder = self.part(late(_HOLDERS[kind]))
+            return holder
+        return super()._holder(kind)
+
+    def _drop_timers(self, rec: MapRecord) -> None:
+        """Timers end when no process holds their map any more."""
+        if "timer" in rec.fields:
+            late("bpf.timers:Timers")(self).drop(rec.id)
+
+    def _map_freed(self, rec: MapRecord) -> None:
+        if self._vm is not None:
+            self._vm.map_gone(rec.id)
+        if rec.btf_id:
+            self.btfs.put(rec.btf_id)
+        self.notify("map_freed", map_id=rec.id)
+
+    def _prog_freed(self, rec: ProgRecord) -> None:
+        if self._vm is not None:
+            self._vm.prog_gone(rec.id)
+        for map_id in map_ids(rec):
+            self.maps.put(map_id, user=False)
+        if rec.btf_id:
+            self.btfs.put(rec.btf_id)
 
     # --- bpf(2) ----------------------------------------------------------
 
@@ -123,7 +162,7 @@ class Kernel(Machine):
         if self.profile.checks.unprivileged == "dispatch":
             self.check_unprivileged(self.task(pid))
         try:
-            return self._run(pid, COMMANDS[cmd], attr)
+            return self._run(pid, late(COMMANDS[cmd]), attr)
         except KernelError as exc:
             exc.call = cmd, attr
             raise
@@ -159,13 +198,14 @@ class Kernel(Machine):
 
         :raises KernelError: EPERM, EBADF, EFAULT and the like, before the first lookup.
         """
-        from bpfctl.kernel.bpf.elem import map_lookup_each
-
         task = self.task(pid)
         with self.ctx.running(task):
             if not from_prog and self.profile.checks.unprivileged == "dispatch":
                 self.check_unprivileged(task)
-            return map_lookup_each(self, task, fd, keys, from_prog)
+            found: list[bytes | None] = late("bpf.elem:map_lookup_each")(
+                self, task, fd, keys, from_prog
+            )
+            return found
 
     # --- mmap(2) ---------------------------------------------------------
 
@@ -212,9 +252,7 @@ class Kernel(Machine):
     def _object_gone(self, found: SimObject) -> None:
         self.maps.object_gone(found)
         if found.kind == "perf_event":
-            from bpfctl.kernel.trace import perf
-
-            perf.closed(self, found.id)
+            late("trace.perf:closed")(self, found.id)
 
     def trace_pipe_read(self, pid: int) -> list[bytes]:
         """Read /sys/kernel/tracing/trace_pipe: lines that nobody has read yet."""
@@ -236,21 +274,18 @@ class Kernel(Machine):
 
         :raises KernelError: EBADF, also for another kind of file.
         """
-        from bpfctl.kernel.trace import perf
-
         file = self.files.get(pid, fd)
         if file.obj_kind != "perf_event":
             raise KernelError(E.BADF, file.obj_kind)
-        return perf.take(self, file.obj_id)
+        taken: tuple[list[bytes], int] = late("trace.perf:take")(self, file.obj_id)
+        return taken
 
     # --- time -----------------------------------------------------------
 
     def sleep(self, pid: int, nsec: int) -> None:
         """nanosleep(2): let time pass, and what falls due with it."""
-        from bpfctl.kernel.bpf.timers import Timers
-
         self.task(pid)
-        Timers(self).run_until(self.clock.ns + nsec)
+        late("bpf.timers:Timers")(self).run_until(self.clock.ns + nsec)
 
     def _refusal(self) -> Hint:
         """Return the charge that a limit refused during this call, "" for none."""

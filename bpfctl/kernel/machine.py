@@ -47,8 +47,7 @@ if TYPE_CHECKING:
 class Machine:
     """One computer over a state; ``boot`` for a new one.
 
-    ``ctx`` says who runs. ``holders`` are the kinds of objects that descriptors may be open on
-    besides the simulated ones of ``objects``.
+    ``ctx`` says who runs.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -83,7 +82,6 @@ class Machine:
             storage, self.mm, self.profile.sizeof("dentry"), self.profile.sizeof("file")
         )
         self.objects = SimObjects(self)
-        self.holders: dict[str, Holder] = {}
         self._pids = Ids(storage, "pid", self.tasks)  # type: ignore[arg-type]
 
     def _sequences(self) -> list[Ids]:
@@ -141,13 +139,17 @@ class Machine:
         self.files.close(file)
         self.put_object(file.obj_kind, file.obj_id)
 
+    def _holder(self, kind: str) -> Holder:
+        """Return who counts the references to objects of a kind."""
+        return self.objects
+
     def take_object(self, kind: str, obj_id: int) -> None:
         """Take a descriptor's or pin's reference."""
-        self.holders.get(kind, self.objects).inc(obj_id)
+        self._holder(kind).inc(obj_id)
 
     def put_object(self, kind: str, obj_id: int) -> None:
         """Drop a descriptor's or pin's reference."""
-        self.holders.get(kind, self.objects).put(obj_id)
+        self._holder(kind).put(obj_id)
 
     # --- tasks -----------------------------------------------------------
 

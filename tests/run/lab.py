@@ -12,6 +12,7 @@ from typing import Any
 
 from bpfctl.errors import KernelError, errno_name
 from bpfctl.kernel.bpf.helpers.time import TAI_OFFSET_NS
+from bpfctl.kernel.bpf.vm.vm import Vm
 from bpfctl.kernel.kernel import Kernel
 from bpfctl.uapi import (
     MAP_TYPE_NUMBER,
@@ -70,7 +71,7 @@ class Lab:
         self.spec = adapt.spec_for(line)
         self.kernel: Kernel = Kernel.in_memory(line.kernel, possible_cpus=CPUS)
         if engine:
-            self.kernel.vm.use_engine(engine)
+            self.kernel.part(Vm).use_engine(engine)
         self.pid: int = self.kernel.start_command(memlock=None, comm="python3")
         self.maps: dict[int, int] = {}
         self.progs: dict[int, int] = {}
@@ -88,8 +89,8 @@ class Lab:
         """Do everything and return the result as the corpus writes it."""
         if "ubuf" in self.spec:
             content = bytes.fromhex(self.spec["ubuf"])
-            region = self.kernel.vm.arena.alloc(len(content), "user")
-            self.kernel.vm.arena.write(region.start, content)
+            region = self.kernel.part(Vm).arena.alloc(len(content), "user")
+            self.kernel.part(Vm).arena.write(region.start, content)
             self.ubuf_addr = region.start
         self._create_maps()
         self._load_progs()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.attach.points import AttachPoints
+from bpfctl.kernel.attach.state import AttachState
 from bpfctl.kernel.attach.types import cgroup_hook
 from bpfctl.kernel.records import Attachment, Memcg
 from bpfctl.uapi_attach import (
@@ -66,7 +67,7 @@ class CgroupProgs:
 
     def __init__(self, kernel: Kernel, attach_type: int) -> None:
         self._kernel = kernel
-        self._points: AttachPoints = kernel.attach.points
+        self._points: AttachPoints = kernel.part(AttachState).points
         self.hook = cgroup_hook(attach_type)
 
     def attach(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.attach.cgroup import Anchor, Beside, CgroupProgs
-from bpfctl.kernel.attach.link import LinkType
+from bpfctl.kernel.attach.link import Links, LinkType
+from bpfctl.kernel.attach.state import AttachState
 from bpfctl.kernel.attach.syscall import prog_of_fd
 from bpfctl.kernel.attach.types import BY_NUMBER
 from bpfctl.kernel.records import Attachment, LinkRecord, Memcg, ProgRecord, Task
@@ -53,7 +54,7 @@ def _anchor(kernel: Kernel, task: Task, flags: int, relative: int) -> Anchor:
     """
     by_id, link = flags & BPF_F_ID, flags & BPF_F_ATTACH_LINK
     if link and by_id:
-        return Anchor(link_id=kernel.links.get(relative).id)
+        return Anchor(link_id=kernel.part(Links).get(relative).id)
     if by_id:
         return Anchor(prog_id=kernel.progs.get(relative).id)
     file = kernel.files.get(task.pid, relative)
@@ -72,7 +73,7 @@ def attach(kernel: Kernel, task: Task, attr: ProgAttachAttr, prog: ProgRecord) -
         replaced = prog_of_fd(kernel, task, attr.replace_bpf_fd, prog_type).id
     progs = CgroupProgs(kernel, attr.attach_type)
     new = Attachment("", 0, 0, prog.id, 0, flags)
-    kernel.attach.alloc_storages(prog, cgroup, attr.attach_type)
+    kernel.part(AttachState).alloc_storages(prog, cgroup, attr.attach_type)
     beside = Beside(attr.relative, lambda: _anchor(kernel, task, flags, attr.relative))
     old = progs.attach(cgroup, new, replaced, beside, attr.expected_revision)
     kernel.progs.inc(prog.id)
@@ -93,7 +94,7 @@ def detach(kernel: Kernel, task: Task, attr: ProgAttachAttr) -> None:
         cgroup, prog_id, revision=attr.expected_revision
     )
     if gone.link_id:
-        kernel.links.get(gone.link_id).attached = 0
+        kernel.part(Links).get(gone.link_id).attached = 0
     else:
         kernel.progs.put(gone.prog_id)
 
@@ -115,13 +116,13 @@ def query(kernel: Kernel, task: Task, attr: ProgQueryAttr) -> ProgQueryResult:
         raise KernelError(E.INVAL, "flags of each program are needed")
     progs = CgroupProgs(kernel, attr.attach_type)
     rows = progs.effective(cgroup) if effective else progs.own(cgroup)
-    mode = kernel.attach.points.flags(progs.hook, cgroup.id)
+    mode = kernel.part(AttachState).points.flags(progs.hook, cgroup.id)
     result = ProgQueryResult(
         prog_cnt=len(rows),
         attach_flags=0 if effective and rules.effective_hides_flags else mode,
     )
     if rules.cgroup_order and not effective:
-        result.revision = kernel.attach.points.revision(progs.hook, cgroup.id)
+        result.revision = kernel.part(AttachState).points.revision(progs.hook, cgroup.id)
     if not wants_ids or not rows:
         return result
     if attr.prog_cnt < len(rows):
@@ -142,18 +143,18 @@ def link(kernel: Kernel, task: Task, attr: LinkCreateAttr, prog: ProgRecord) -> 
         raise KernelError(E.INVAL, "no order here")
     cgroup = cgroup_of_fd(kernel, task, attr.target)
     flags = attr.flags | BPF_F_ALLOW_MULTI
-    made = kernel.links.new(
+    made = kernel.part(Links).new(
         CgroupLink, prog.id, target=cgroup.id, attach_type=attr.attach_type, flags=attr.flags
     )
     try:
-        kernel.attach.alloc_storages(prog, cgroup, attr.attach_type)
+        kernel.part(AttachState).alloc_storages(prog, cgroup, attr.attach_type)
         CgroupProgs(kernel, attr.attach_type).attach(
             cgroup, Attachment("", 0, 0, prog.id, made.id, flags), 0,
             Beside(attr.relative, lambda: _anchor(kernel, task, flags, attr.relative)),
             attr.expected_revision,
         )  # fmt: skip
     except BaseException:
-        kernel.links.free(made)
+        kernel.part(Links).free(made)
         raise
     return made
 

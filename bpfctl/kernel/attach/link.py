@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bpfctl.errors import E, KernelError
+from bpfctl.kernel.bpf.kinds import ObjectKind
 from bpfctl.kernel.ids import Ids
 from bpfctl.kernel.mm.alloc import Mem
 from bpfctl.kernel.mm.gfp import GFP_USER
@@ -188,9 +189,35 @@ def open_link(kernel: Kernel, task: Task, link: LinkRecord) -> int:
     """
     from bpfctl.kernel.fs import FMODE_READ
 
-    kernel.links.publish(link)
+    kernel.part(Links).publish(link)
     try:
         return kernel.files.open(task, "link", link.id, FMODE_READ)
     except BaseException:
-        kernel.links.put(link.id)
+        kernel.part(Links).put(link.id)
         raise
+
+
+class LinkKind(ObjectKind):
+    """Links."""
+
+    name = "link"
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self._links = kernel.part(Links)
+
+    @property
+    def ids(self) -> Ids:
+        return self._links.ids
+
+    def inc(self, obj_id: int) -> None:
+        self._links.inc(obj_id)
+
+    def put(self, obj_id: int) -> None:
+        self._links.put(obj_id)
+
+    def info(self, obj_id: int) -> Any:
+        return self._links.info(obj_id)
+
+    def fdinfo(self, obj_id: int) -> dict[str, str]:
+        return self._links.fdinfo(obj_id)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
+from bpfctl.kernel.attach.link import Links
+from bpfctl.kernel.attach.state import AttachState
 from bpfctl.kernel.records import Attachment, LinkRecord, ProgRecord, Task
 from bpfctl.uapi_attach import (
     BPF_F_AFTER,
@@ -35,12 +37,12 @@ class Mprog:
         self._kernel = kernel
         self.hook = hook
         self.target = target
-        self.rows = kernel.attach.points.at(hook, target)
+        self.rows = kernel.part(AttachState).points.at(hook, target)
 
     @property
     def revision(self) -> int:
         """How often the list changed, from 1."""
-        return self._kernel.attach.points.revision(self.hook, self.target)
+        return self._kernel.part(AttachState).points.revision(self.hook, self.target)
 
     def attach(
         self,
@@ -178,7 +180,7 @@ class Mprog:
         self._store()
 
     def _store(self) -> None:
-        points = self._kernel.attach.points
+        points = self._kernel.part(AttachState).points
         if self.rows:
             points.put(self.hook, self.target, self.rows)
             points.changed(self.hook, self.target, 0)
@@ -225,12 +227,12 @@ def relative_entry(
     if link:
         found: LinkRecord
         if by_id:
-            found = kernel.links.get(relative)
+            found = kernel.part(Links).get(relative)
         else:
             file = kernel.files.get(task.pid, relative)
             if file.obj_kind != "link":
                 raise KernelError(E.INVAL, f"fd {relative} is not a link")
-            found = kernel.links.get(file.obj_id)
+            found = kernel.part(Links).get(file.obj_id)
         return found.prog_id, found.id
     prog: ProgRecord = (
         kernel.progs.get(relative) if by_id else prog_of_fd(kernel, task, relative, prog_type)

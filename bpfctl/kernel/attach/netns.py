@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.attach.link import LinkType
+from bpfctl.kernel.attach.link import Links, LinkType
+from bpfctl.kernel.attach.state import AttachState
 from bpfctl.kernel.attach.syscall import prog_of_fd
 from bpfctl.kernel.records import Attachment, LinkRecord, ProgRecord, Task
 from bpfctl.uapi_attach import (
@@ -29,7 +30,7 @@ def hook_of(attach_type: int) -> str:
 
 
 def _current(kernel: Kernel, task: Task) -> int:
-    return kernel.attach.netns_of(task)
+    return kernel.part(AttachState).netns_of(task)
 
 
 def attach(kernel: Kernel, task: Task, attr: ProgAttachAttr, prog: ProgRecord) -> None:
@@ -43,12 +44,12 @@ def attach(kernel: Kernel, task: Task, attr: ProgAttachAttr, prog: ProgRecord) -
         raise KernelError(E.INVAL, "by link only")
     netns = _current(kernel, task)
     hook = hook_of(attr.attach_type)
-    rows = kernel.attach.points.at(hook, netns)
+    rows = kernel.part(AttachState).points.at(hook, netns)
     if rows and rows[0].link_id:
         raise KernelError(E.EXIST, "a link is attached")
     if rows and rows[0].prog_id == prog.id:
         raise KernelError(E.INVAL, "attached already")
-    kernel.attach.points.put(hook, netns, [Attachment(hook, netns, 0, prog.id)])
+    kernel.part(AttachState).points.put(hook, netns, [Attachment(hook, netns, 0, prog.id)])
     kernel.progs.inc(prog.id)
     for row in rows:
         kernel.progs.put(row.prog_id)
@@ -66,12 +67,12 @@ def detach(kernel: Kernel, task: Task, attr: ProgAttachAttr) -> None:
     prog = prog_of_fd(kernel, task, attr.attach_bpf_fd)
     netns = _current(kernel, task)
     hook = hook_of(attr.attach_type)
-    rows = kernel.attach.points.at(hook, netns)
+    rows = kernel.part(AttachState).points.at(hook, netns)
     if rows and rows[0].link_id:
         raise KernelError(E.INVAL, "a link is attached")
     if not rows or rows[0].prog_id != prog.id:
         raise KernelError(E.NOENT, "not attached")
-    kernel.attach.points.put(hook, netns, ())
+    kernel.part(AttachState).points.put(hook, netns, ())
     kernel.progs.put(prog.id)
 
 
@@ -87,7 +88,7 @@ def query(kernel: Kernel, task: Task, attr: ProgQueryAttr) -> ProgQueryResult:
     if attr.query_flags:
         raise KernelError(E.INVAL, f"query_flags {attr.query_flags:#x}")
     netns = _netns_of_fd(kernel, task, attr.target)
-    rows = kernel.attach.points.at(hook_of(attr.attach_type), netns)
+    rows = kernel.part(AttachState).points.at(hook_of(attr.attach_type), netns)
     result = ProgQueryResult(prog_cnt=len(rows))
     if attr.prog_cnt and attr.want_prog_ids and rows:
         result.prog_ids = tuple(row.prog_id for row in rows[: attr.prog_cnt])
@@ -106,14 +107,14 @@ def link(kernel: Kernel, task: Task, attr: LinkCreateAttr, prog: ProgRecord) -> 
         raise KernelError(E.INVAL, f"flags {attr.flags:#x}")
     netns = _netns_of_fd(kernel, task, attr.target)
     hook = hook_of(attr.attach_type)
-    rows = kernel.attach.points.at(hook, netns)
+    rows = kernel.part(AttachState).points.at(hook, netns)
     if rows and not rows[0].link_id:
         raise KernelError(E.EXIST, "a program is attached")
     if len(rows) >= MAX_PROGS[attr.attach_type]:
         raise KernelError(E.BIG, f"{len(rows)} links")
-    made = kernel.links.new(NetnsLink, prog.id, target=netns, attach_type=attr.attach_type)
+    made = kernel.part(Links).new(NetnsLink, prog.id, target=netns, attach_type=attr.attach_type)
     rows.append(Attachment(hook, netns, 0, prog.id, made.id))
-    kernel.attach.points.put(hook, netns, rows)
+    kernel.part(AttachState).points.put(hook, netns, rows)
     return made
 
 
@@ -124,11 +125,11 @@ class NetnsLink(LinkType):
     own_bytes = 32
 
     def _rows(self, link: LinkRecord) -> list[Attachment]:
-        return self.kernel.attach.points.at(hook_of(link.attach_type), link.target)
+        return self.kernel.part(AttachState).points.at(hook_of(link.attach_type), link.target)
 
     def detach(self, link: LinkRecord) -> None:
         rows = [row for row in self._rows(link) if row.link_id != link.id]
-        self.kernel.attach.points.put(hook_of(link.attach_type), link.target, rows)
+        self.kernel.part(AttachState).points.put(hook_of(link.attach_type), link.target, rows)
 
     def update(self, link: LinkRecord, new_prog: int, old_prog: int) -> None:
         if old_prog and link.prog_id != old_prog:
@@ -143,7 +144,7 @@ class NetnsLink(LinkType):
                 row.prog_id = new_prog
 
     def details(self, link: LinkRecord) -> dict[str, Any]:
-        ino = self.kernel.attach.netns_ino(link.target) if link.attached else 0
+        ino = self.kernel.part(AttachState).netns_ino(link.target) if link.attached else 0
         return {"netns_ino": ino, "attach_type": link.attach_type}
 
     def fdinfo(self, link: LinkRecord) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bpfctl.kernel.attach.link import Links
 from bpfctl.kernel.attach.points import AttachPoints
 from bpfctl.kernel.records import Memcg, ProgRecord, Task
 
@@ -28,7 +29,7 @@ class AttachState:
 
         for row in self.points.forget(cgroup_id, cgroup_hooks()):
             if row.link_id:
-                self._kernel.links.get(row.link_id).attached = 0
+                self._kernel.part(Links).get(row.link_id).attached = 0
             else:
                 self._kernel.progs.put(row.prog_id)
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.attach.link import open_link
+from bpfctl.kernel.attach.link import Links, open_link
 from bpfctl.kernel.attach.types import BY_NUMBER, EXACT, AttachType
 from bpfctl.kernel.records import LinkRecord, ProgRecord, Task
 from bpfctl.kernel.task import CAP_NET_ADMIN, CAP_SYS_ADMIN, capable
@@ -225,7 +225,7 @@ def _link_of_fd(kernel: Kernel, task: Task, fd: int) -> LinkRecord:
     file = kernel.files.get(task.pid, fd)
     if file.obj_kind != "link":
         raise KernelError(E.INVAL, f"fd {fd} is not a link")
-    return kernel.links.get(file.obj_id)
+    return kernel.part(Links).get(file.obj_id)
 
 
 def link_update(kernel: Kernel, task: Task, attr: LinkUpdateAttr) -> None:
@@ -242,9 +242,9 @@ def link_update(kernel: Kernel, task: Task, attr: LinkUpdateAttr) -> None:
         old = prog_of_fd(kernel, task, attr.old_prog_fd).id
     elif attr.old_prog_fd:
         raise KernelError(E.INVAL, "an old program without BPF_F_REPLACE")
-    if not kernel.links.type_of(link).updates:
+    if not kernel.part(Links).type_of(link).updates:
         raise KernelError(E.INVAL, "links of this type are not updated")
-    kernel.links.update(link, new.id, old)
+    kernel.part(Links).update(link, new.id, old)
 
 
 def link_detach(kernel: Kernel, task: Task, attr: FdAttr) -> None:
@@ -252,4 +252,4 @@ def link_detach(kernel: Kernel, task: Task, attr: FdAttr) -> None:
 
     :raises KernelError: EBADF, EINVAL, EOPNOTSUPP.
     """
-    kernel.links.detach(_link_of_fd(kernel, task, attr.fd))
+    kernel.part(Links).detach(_link_of_fd(kernel, task, attr.fd))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.attach.link import LinkType
+from bpfctl.kernel.attach.link import Links, LinkType
 from bpfctl.kernel.attach.mprog import Entry, Mprog, relative_entry
 from bpfctl.kernel.attach.syscall import prog_of_fd
 from bpfctl.kernel.records import Attachment, LinkRecord, ProgRecord, Task
@@ -81,7 +81,9 @@ def link(kernel: Kernel, task: Task, attr: LinkCreateAttr, prog: ProgRecord) -> 
     progs = _list(kernel, attr.target, attr.attach_type)
     if attr.flags & ~LINK_FLAGS:
         raise KernelError(E.INVAL, f"flags {attr.flags:#x}")
-    made = kernel.links.new(TcxLink, prog.id, target=attr.target, attach_type=attr.attach_type)
+    made = kernel.part(Links).new(
+        TcxLink, prog.id, target=attr.target, attach_type=attr.attach_type
+    )
 
     def relative() -> Entry | None:
         return relative_entry(kernel, task, "sched_cls", attr.flags, attr.relative)
@@ -90,7 +92,7 @@ def link(kernel: Kernel, task: Task, attr: LinkCreateAttr, prog: ProgRecord) -> 
         new = Attachment("", 0, 0, prog.id, made.id)
         progs.attach(new, attr.flags, relative, 0, attr.expected_revision)
     except BaseException:
-        kernel.links.free(made)
+        kernel.part(Links).free(made)
         raise
     return made
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.attach.link import LinkType
+from bpfctl.kernel.attach.link import Links, LinkType
+from bpfctl.kernel.attach.state import AttachState
 from bpfctl.kernel.objects import LOOPBACK_IFINDEX
 from bpfctl.kernel.records import Attachment, LinkRecord, ProgRecord, SimObject, Task
 from bpfctl.uapi import PROG_TYPES
@@ -62,7 +63,7 @@ class XdpDevice:
 
     def current(self, mode: str) -> Attachment | None:
         """Return what is attached in a mode."""
-        rows = self._kernel.attach.points.at(hook_of(mode), self.ifindex)
+        rows = self._kernel.part(AttachState).points.at(hook_of(mode), self.ifindex)
         return rows[0] if rows else None
 
     def running(self) -> tuple[str, Attachment] | None:
@@ -115,7 +116,7 @@ class XdpDevice:
     def put(self, mode: str, row: Attachment | None) -> None:
         """Store what is attached in a mode."""
         rows = [row] if row is not None else []
-        self._kernel.attach.points.put(hook_of(mode), self.ifindex, rows)
+        self._kernel.part(AttachState).points.put(hook_of(mode), self.ifindex, rows)
 
 
 def xdp_device(kernel: Kernel, ifindex: int, missing: int) -> XdpDevice:
@@ -167,13 +168,13 @@ def link(kernel: Kernel, task: Task, attr: LinkCreateAttr, prog: ProgRecord) -> 
     :raises KernelError: EINVAL: no such device, or flags; EBUSY, EEXIST, EOPNOTSUPP; ENOMEM.
     """
     device = xdp_device(kernel, attr.target, E.INVAL)
-    made = kernel.links.new(
+    made = kernel.part(Links).new(
         XdpLink, prog.id, target=attr.target, attach_type=attr.attach_type, flags=attr.flags
     )
     try:
         mode = device.check(attr.flags, prog, 0, by_link=True)
     except BaseException:
-        kernel.links.free(made)
+        kernel.part(Links).free(made)
         raise
     made.priv = {"mode": mode}
     device.put(mode, Attachment("", 0, 0, prog.id, made.id))

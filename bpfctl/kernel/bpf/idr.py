@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bpfctl import plugins
@@ -11,18 +12,22 @@ from bpfctl.kernel.records import BtfRecord, MapRecord, SimObject
 from bpfctl.kernel.storage import Registry, Storage
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.bpf.map import MapType
-    from bpfctl.kernel.kernel import Kernel
+    from bpfctl.kernel.bpf.map import MapHost, MapType
 
 
 class Maps:
     """Live maps. References: ``refcnt`` of descriptors, pins and holders; ``usercnt`` of the
-    first two."""
+    first two.
 
-    def __init__(self, kernel: Kernel) -> None:
+    ``unheld`` is told of a map that no process holds any more, ``freed`` of one that is gone.
+    """
+
+    def __init__(self, kernel: MapHost) -> None:
         self._kernel = kernel
         self.records: Registry[MapRecord] = kernel.storage.registry(MapRecord)
         self.ids = Ids(kernel.storage, "map_id", self.records)  # type: ignore[arg-type]
+        self.unheld: list[Callable[[MapRecord], None]] = []
+        self.freed: list[Callable[[MapRecord], None]] = []
         self._live: dict[int, MapType] = {}
 
     def type_class(self, number: int) -> type[MapType]:
@@ -88,30 +93,22 @@ class Maps:
             rec.usercnt -= 1
             if rec.usercnt == 0:
                 found.release_uref()
-                self._drop_timers(rec)
+                for told in self.unheld:
+                    told(rec)
         rec.refcnt -= 1
         if rec.refcnt == 0:
             self._free(found)
 
     def _free(self, dead: MapType) -> None:
         rec = dead.rec
-        self._drop_timers(rec)
+        for told in self.unheld:
+            told(rec)
         dead.free()
         self.discard(dead)
         self.records.remove(rec.id)
         self._live.pop(rec.id, None)
-        if self._kernel.vm_made is not None:
-            self._kernel.vm_made.map_gone(rec.id)
-        if rec.btf_id:
-            self._kernel.btfs.put(rec.btf_id)
-        self._kernel.notify("map_freed", map_id=rec.id)
-
-    def _drop_timers(self, rec: MapRecord) -> None:
-        """Timers end when no process holds their map any more."""
-        if "timer" in rec.fields:
-            from bpfctl.kernel.bpf.timers import Timers
-
-            Timers(self._kernel).drop(rec.id)
+        for told in self.freed:
+            told(rec)
 
     def discard(self, dead: MapType) -> None:
         """Give back memory and charges of a map."""

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
+from bpfctl.kernel.bpf.idr import Btfs, Maps
+from bpfctl.kernel.bpf.prog import Progs
 from bpfctl.kernel.ids import Ids
 from bpfctl.uapi import BtfInfo, MapInfo
 
-if TYPE_CHECKING:
-    from bpfctl.kernel.kernel import Kernel
+
+class Tables(Protocol):
+    """Where the objects are."""
+
+    @property
+    def maps(self) -> Maps: ...
+
+    @property
+    def progs(self) -> Progs: ...
+
+    @property
+    def btfs(self) -> Btfs: ...
+
+    def memlock_shown(self, map_id: int) -> int: ...
 
 
 class ObjectKind(ABC):
@@ -20,7 +34,7 @@ class ObjectKind(ABC):
     pinnable: ClassVar[bool] = True
     """BPF_OBJ_PIN takes it."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Tables) -> None:
         self.kernel = kernel
 
     @property
@@ -143,27 +157,10 @@ class BtfKind(ObjectKind):
         return BtfInfo(obj_id, self.kernel.btfs.get(obj_id).blob)
 
 
-class LinkKind(ObjectKind):
-    """Links."""
-
-    name = "link"
-
-    @property
-    def ids(self) -> Ids:
-        return self.kernel.links.ids
-
-    def inc(self, obj_id: int) -> None:
-        self.kernel.links.inc(obj_id)
-
-    def put(self, obj_id: int) -> None:
-        self.kernel.links.put(obj_id)
-
-    def info(self, obj_id: int) -> Any:
-        return self.kernel.links.info(obj_id)
-
-    def fdinfo(self, obj_id: int) -> dict[str, str]:
-        return self.kernel.links.fdinfo(obj_id)
-
-
-# A new kind of object is one class here.
-KINDS: tuple[type[ObjectKind], ...] = (MapKind, ProgKind, BtfKind, LinkKind)
+# A new kind of object is one line here; by name where its family is seldom needed.
+KINDS = {
+    "map": "bpf.kinds:MapKind",
+    "prog": "bpf.kinds:ProgKind",
+    "btf": "bpf.kinds:BtfKind",
+    "link": "attach.link:LinkKind",
+}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.bpf.facts import MapFacts
@@ -38,7 +38,16 @@ from bpfctl.uapi import (
 )
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.kernel import Kernel
+    from bpfctl.kernel.config import Config
+    from bpfctl.kernel.context import Context
+    from bpfctl.kernel.fs import FileTable
+    from bpfctl.kernel.ids import Ids
+    from bpfctl.kernel.mm.alloc import Allocators
+    from bpfctl.kernel.mm.memcg import MemcgTree
+    from bpfctl.kernel.mm.rlimit import MemlockAccount
+    from bpfctl.kernel.objects import SimObjects
+    from bpfctl.kernel.profile import Profile
+    from bpfctl.kernel.storage import Storage
 
 BPF_F_ACCESS_MASK = BPF_F_RDONLY | BPF_F_RDONLY_PROG | BPF_F_WRONLY | BPF_F_WRONLY_PROG
 NUMA_NO_NODE = 0xFFFFFFFF
@@ -54,10 +63,84 @@ def roundup_pow_of_two(number: int) -> int:
     return 1 << max(number - 1, 0).bit_length()
 
 
+class MapTable(Protocol):
+    """The live maps, as map types use them."""
+
+    def get(self, map_id: int) -> MapType: ...
+
+    def of_type(self, name: str) -> list[MapType]: ...
+
+    def inc(self, map_id: int, user: bool) -> None: ...
+
+    def put(self, map_id: int, user: bool) -> None: ...
+
+
+class ProgTable(Protocol):
+    """The loaded programs, as map types use them."""
+
+    ids: Ids
+
+    def get(self, prog_id: int) -> ProgRecord: ...
+
+    def inc(self, prog_id: int) -> None: ...
+
+    def put(self, prog_id: int) -> None: ...
+
+
+class MapHost(Protocol):
+    """What a map type has around it: the machine, other maps, and programs."""
+
+    @property
+    def maps(self) -> MapTable: ...
+
+    @property
+    def progs(self) -> ProgTable: ...
+
+    @property
+    def storage(self) -> Storage: ...
+
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def profile(self) -> Profile: ...
+
+    @property
+    def ctx(self) -> Context: ...
+
+    @property
+    def mm(self) -> Allocators: ...
+
+    @property
+    def memcg(self) -> MemcgTree: ...
+
+    @property
+    def memlock(self) -> MemlockAccount: ...
+
+    @property
+    def files(self) -> FileTable: ...
+
+    @property
+    def objects(self) -> SimObjects: ...
+
+    def task(self, pid: int) -> Task: ...
+
+    def current_objcg(self) -> int: ...
+
+    def require(self, task: Task, capability: str) -> None:
+        """Test a capability: "", "bpf" or "net_admin".
+
+        :raises KernelError: EPERM.
+        """
+        ...
+
+    def notify(self, event: str, **arguments: Any) -> None: ...
+
+
 class MapType(MapFacts, ABC):
     """Base of all map types. Sizes are bytes, counts are entries."""
 
-    def __init__(self, kernel: Kernel, rec: MapRecord) -> None:
+    def __init__(self, kernel: MapHost, rec: MapRecord) -> None:
         self.kernel = kernel
         self.rec = rec
         self.creating = False

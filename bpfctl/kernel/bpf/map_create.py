@@ -111,9 +111,7 @@ def _precharge(kernel: Kernel, task: Task, new: MapType) -> None:
     if not kernel.profile.precharges(new.family):
         return
     try:
-        pages = cost_pages(
-            new.memlock_cost(perfmon_capable(task)), kernel.config.page_size
-        )
+        pages = cost_pages(new.memlock_cost(perfmon_capable(task)), kernel.config.page_size)
         kernel.memlock.charge(task, task.uid, pages)
     except KernelError as exc:
         if new.charge_errno:

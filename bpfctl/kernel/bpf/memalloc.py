@@ -139,8 +139,9 @@ class MemCache:
         batches = 0
         if count - nr < self.low:
             batches = (self.low - (count - nr) + self.batch - 1) // self.batch
-            self._obtain(self.owner.map_mem(), GFP_NOWAIT | self.owner.account(),
-                         batches * self.batch)
+            self._obtain(
+                self.owner.map_mem(), GFP_NOWAIT | self.owner.account(), batches * self.batch
+            )
         self._set_count(cpu, count + batches * self.batch - nr)
 
     def _obtain_what_fits(self, mem: Mem, gfp: int, nr: int) -> int:

@@ -19,8 +19,7 @@ from bpfctl.kernel.records import File, Mapping, Task
 from bpfctl.uapi import BPF_F_RDONLY_PROG
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.bpf.map import MapType
-    from bpfctl.kernel.kernel import Kernel
+    from bpfctl.kernel.bpf.map import MapHost, MapType
 
 # Where the first mapping of a task goes, and the end of its address space (x86-64).
 MMAP_BASE = 0x7F0000000000
@@ -33,7 +32,7 @@ VMA, VMA_LOCK, TABLE = "vma", "vma_lock", "pagetable"
 class Mappings:
     """All mappings of maps. Lengths and offsets are bytes."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: MapHost) -> None:
         self._kernel = kernel
         self.records = kernel.storage.registry(Mapping)
         self.ids = Ids(kernel.storage, "mapping_id", self.records)  # type: ignore[arg-type]
@@ -83,9 +82,7 @@ class Mappings:
         found.mapped(start, length)
         return new.id
 
-    def _place(
-        self, task: Task, found: MapType | None, addr: int, length: int, offset: int
-    ) -> int:
+    def _place(self, task: Task, found: MapType | None, addr: int, length: int, offset: int) -> int:
         mine = list(self.records.find(pid=task.pid))
         free = max([MMAP_BASE, *(other.start + other.length for other in mine)])
         start = addr or free
@@ -172,8 +169,14 @@ class Mappings:
         for mapping in self.of_task(parent):
             found = self._kernel.maps.get(mapping.map_id)
             copy = Mapping(
-                self.ids.take(), child, mapping.map_id, mapping.start, mapping.offset,
-                mapping.length, mapping.writable, objcg,
+                self.ids.take(),
+                child,
+                mapping.map_id,
+                mapping.start,
+                mapping.offset,
+                mapping.length,
+                mapping.writable,
+                objcg,
             )
             self.records.add(copy)
             mem = self._mem(copy)
@@ -219,9 +222,7 @@ class Mappings:
             raise KernelError(E.FAULT, f"mapping {mapping_id} is read-only")
         found.mapped_write(mapping.offset + at, content)
 
-    def _access(
-        self, pid: int, mapping_id: int, at: int, size: int
-    ) -> tuple[Mapping, MapType]:
+    def _access(self, pid: int, mapping_id: int, at: int, size: int) -> tuple[Mapping, MapType]:
         mapping = self.records.get(mapping_id)
         if mapping is None or mapping.pid != pid:
             raise KernelError(E.FAULT, f"mapping {mapping_id}")

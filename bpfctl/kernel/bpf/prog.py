@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.ids import Ids
-from bpfctl.kernel.records import ProgRecord, Task
-from bpfctl.uapi import BindMapAttr, ProgInfo, ProgLoadAttr
+from bpfctl.kernel.records import ProgRecord
+from bpfctl.uapi import ProgInfo
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.kernel import Kernel
+    from bpfctl.kernel.bpf.map import MapHost
+
 
 
 class Progs:
-    """Loaded programs, referenced by descriptors, pins and program arrays."""
+    """Loaded programs, referenced by descriptors, pins and program arrays.
 
-    def __init__(self, kernel: Kernel) -> None:
+    ``freed`` is told of a program that is gone: what it held is to be let go.
+    """
+
+    def __init__(self, kernel: MapHost) -> None:
         self._kernel = kernel
         self.records = kernel.storage.registry(ProgRecord)
         self.ids = Ids(kernel.storage, "prog_id", self.records)  # type: ignore[arg-type]
+        self.freed: list[Callable[[ProgRecord], None]] = []
 
     def get(self, prog_id: int) -> ProgRecord:
         """Return a loaded program.
@@ -36,7 +42,7 @@ class Progs:
         self.get(prog_id).refcnt += 1
 
     def put(self, prog_id: int) -> None:
-        """Drop a reference; the last one frees the program and its maps' references."""
+        """Drop a reference; the last one frees the program."""
         rec = self.get(prog_id)
         rec.refcnt -= 1
         if rec.refcnt:
@@ -45,12 +51,8 @@ class Progs:
 
         ProgMemory(self._kernel, rec).release()
         self.records.remove(prog_id)
-        if self._kernel.vm_made is not None:
-            self._kernel.vm_made.prog_gone(prog_id)
-        for map_id in map_ids(rec):
-            self._kernel.maps.put(map_id, user=False)
-        if rec.btf_id:
-            self._kernel.btfs.put(rec.btf_id)
+        for told in self.freed:
+            told(rec)
 
     def fdinfo(self, prog_id: int) -> dict[str, str]:
         """Return the lines of /proc/PID/fdinfo/FD."""
@@ -102,30 +104,3 @@ class Progs:
 def map_ids(rec: ProgRecord) -> tuple[int, ...]:
     """Return the ids of the maps that a program uses, in order of first use."""
     return tuple(int(word) for word in rec.map_ids.split(",") if word)
-
-
-def prog_load(kernel: Kernel, task: Task, attr: ProgLoadAttr) -> int:
-    """BPF_PROG_LOAD: see :func:`bpfctl.kernel.bpf.prog_load.load`."""
-    from bpfctl.kernel.bpf.prog_load import load
-
-    return load(kernel, task, attr)
-
-
-def prog_bind_map(kernel: Kernel, task: Task, attr: BindMapAttr) -> None:
-    """BPF_PROG_BIND_MAP: make a program hold a map, once.
-
-    :raises KernelError: EBADF; EINVAL for other kinds of objects; ENOMEM.
-    """
-    prog_file = kernel.files.get(task.pid, attr.prog_fd)
-    map_file = kernel.files.get(task.pid, attr.map_fd)
-    if prog_file.obj_kind != "prog" or map_file.obj_kind != "map":
-        raise KernelError(E.INVAL, "not a program and a map")
-    rec = kernel.progs.get(prog_file.obj_id)
-    held = map_ids(rec)
-    if map_file.obj_id in held:
-        return
-    from bpfctl.kernel.bpf.prog_mem import ProgMemory
-
-    ProgMemory(kernel, rec).replace_used_maps(len(held) + 1)
-    rec.map_ids = ",".join(str(map_id) for map_id in (*held, map_file.obj_id))
-    kernel.maps.inc(map_file.obj_id, user=False)

@@ -92,9 +92,7 @@ def _check_type(program: Program, profile: str) -> None:
     sleepable = bool(attr.prog_flags & BPF_F_SLEEPABLE)
     if attr.prog_type == PROG_TYPE_NUMBER["syscall"] and not sleepable:
         raise KernelError(E.INVAL, "syscall programs sleep")
-    if sleepable and not can_sleep(
-        attr.prog_type, program.attach_type, prog_rules(profile).traits
-    ):
+    if sleepable and not can_sleep(attr.prog_type, program.attach_type, prog_rules(profile).traits):
         raise KernelError(E.INVAL, "BPF_F_SLEEPABLE")
     prog_type = by_number(attr.prog_type)
     if prog_type is not None and prog_type.attach_btf and not attr.attach_btf_id:

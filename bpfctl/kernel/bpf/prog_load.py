@@ -15,7 +15,7 @@ from bpfctl.kernel.bpf.prog_mem import ProgMemory
 from bpfctl.kernel.bpf.prog_tag import tag
 from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
 from bpfctl.kernel.records import ProgRecord, Task
-from bpfctl.uapi import ProgLoadAttr
+from bpfctl.uapi import BindMapAttr, ProgLoadAttr
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
@@ -135,3 +135,21 @@ def _publish(kernel: Kernel, task: Task, rec: ProgRecord) -> int:
     except BaseException:
         kernel.progs.put(rec.id)
         raise
+
+
+def prog_bind_map(kernel: Kernel, task: Task, attr: BindMapAttr) -> None:
+    """BPF_PROG_BIND_MAP: make a program hold a map, once.
+
+    :raises KernelError: EBADF; EINVAL for other kinds of objects; ENOMEM.
+    """
+    prog_file = kernel.files.get(task.pid, attr.prog_fd)
+    map_file = kernel.files.get(task.pid, attr.map_fd)
+    if prog_file.obj_kind != "prog" or map_file.obj_kind != "map":
+        raise KernelError(E.INVAL, "not a program and a map")
+    rec = kernel.progs.get(prog_file.obj_id)
+    held = map_ids(rec)
+    if map_file.obj_id in held:
+        return
+    ProgMemory(kernel, rec).replace_used_maps(len(held) + 1)
+    rec.map_ids = ",".join(str(map_id) for map_id in (*held, map_file.obj_id))
+    kernel.maps.inc(map_file.obj_id, user=False)

@@ -11,7 +11,8 @@ from bpfctl.kernel.mm.gfp import GFP_ACCOUNT, GFP_DIRECT_RECLAIM, GFP_KERNEL, GF
 from bpfctl.kernel.records import ProgRecord, Task
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.kernel import Kernel
+    from bpfctl.kernel.bpf.map import MapHost
+
 
 POINTER_BYTES = 8
 LINE_INFO_BYTES = 16
@@ -24,7 +25,7 @@ class ProgMemory:
     Every method raises ENOMEM, or lets the OOM killer act.
     """
 
-    def __init__(self, kernel: Kernel, rec: ProgRecord) -> None:
+    def __init__(self, kernel: MapHost, rec: ProgRecord) -> None:
         self.kernel = kernel
         self.rec = rec
         self.mem = Mem(kernel.mm, "prog", rec.id, rec.objcg)

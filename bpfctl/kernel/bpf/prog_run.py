@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bpfctl.kernel.bpf.vm.vm import Vm
 from bpfctl.kernel.records import Counter
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def run_prog(kernel: Kernel, prog: ProgRecord, ctx: Context, times: int = 1) -> 
     :raises KernelError: EINTR (stopped), EFAULT (a bug of the verifier), EBUSY (nested too deep).
     """
     try:
-        return kernel.vm.repeat(prog.id, ctx, times, kernel.ctx.cpu)
+        return kernel.part(Vm).repeat(prog.id, ctx, times, kernel.ctx.cpu)
     finally:
         spent = run_time_ns(prog) * times
         kernel.clock.advance(spent)

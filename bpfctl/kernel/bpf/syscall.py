@@ -7,18 +7,16 @@ command's attributes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.errors import E, KernelError
-from bpfctl.kernel.bpf.kinds import BtfKind, LinkKind, MapKind, ObjectKind, ProgKind
+from bpfctl.kernel.bpf.kinds import ObjectKind
 from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
 from bpfctl.kernel.records import File, Task
 from bpfctl.kernel.task import CAP_SYS_ADMIN, capable
 from bpfctl.uapi import (
     BPF_F_RDONLY,
     BPF_F_WRONLY,
-    Cmd,
     FdAttr,
     IdAttr,
     ObjAttr,
@@ -68,7 +66,7 @@ def _kind_of(kernel: Kernel, file: File) -> ObjectKind:
 
     :raises KernelError: EINVAL: it is none.
     """
-    kind = kernel.kinds.get(file.obj_kind)
+    kind: ObjectKind | None = kernel.kinds.get(file.obj_kind)
     if kind is None:
         raise KernelError(E.INVAL, file.obj_kind)
     return kind
@@ -80,18 +78,18 @@ def obj_get(kernel: Kernel, task: Task, attr: ObjAttr) -> int:
     return _open(kernel, task, pin.kind, pin.obj_id, file_mode(attr.file_flags))
 
 
-def _get_fd_by_id(kind: type[ObjectKind]) -> Callable[[Kernel, Task, IdAttr], int]:
+def _get_fd_by_id(kind: str) -> Callable[[Kernel, Task, IdAttr], int]:
     def get_fd_by_id(kernel: Kernel, task: Task, attr: IdAttr) -> int:
         _need_sys_admin(task)
-        return _open(kernel, task, kind.name, attr.id, file_mode(attr.open_flags))
+        return _open(kernel, task, kind, attr.id, file_mode(attr.open_flags))
 
     return get_fd_by_id
 
 
-def _get_next_id(kind: type[ObjectKind]) -> Callable[[Kernel, Task, IdAttr], int]:
+def _get_next_id(kind: str) -> Callable[[Kernel, Task, IdAttr], int]:
     def get_next_id(kernel: Kernel, task: Task, attr: IdAttr) -> int:
         _need_sys_admin(task)
-        return int(kernel.kinds[kind.name].ids.after(attr.id))
+        return int(kernel.kinds[kind].ids.after(attr.id))
 
     return get_next_id
 
@@ -102,52 +100,11 @@ def get_info_by_fd(kernel: Kernel, task: Task, attr: FdAttr) -> Any:
     return _kind_of(kernel, file).info(file.obj_id)
 
 
-# The others are in modules of their own, imported with the first call.
-_ELSEWHERE = {
-    Cmd.MAP_CREATE: "bpf.map_create:map_create",
-    Cmd.MAP_LOOKUP_ELEM: "bpf.elem:map_lookup_elem",
-    Cmd.MAP_UPDATE_ELEM: "bpf.elem:map_update_elem",
-    Cmd.MAP_DELETE_ELEM: "bpf.elem:map_delete_elem",
-    Cmd.MAP_GET_NEXT_KEY: "bpf.elem:map_get_next_key",
-    Cmd.MAP_LOOKUP_AND_DELETE_ELEM: "bpf.elem:map_lookup_and_delete_elem",
-    Cmd.MAP_FREEZE: "bpf.elem:map_freeze",
-    Cmd.MAP_LOOKUP_BATCH: "bpf.batch:map_lookup_batch",
-    Cmd.MAP_LOOKUP_AND_DELETE_BATCH: "bpf.batch:map_lookup_and_delete_batch",
-    Cmd.MAP_UPDATE_BATCH: "bpf.batch:map_update_batch",
-    Cmd.MAP_DELETE_BATCH: "bpf.batch:map_delete_batch",
-    Cmd.PROG_LOAD: "bpf.prog:prog_load",
-    Cmd.PROG_BIND_MAP: "bpf.prog:prog_bind_map",
-    Cmd.PROG_TEST_RUN: "bpf.test_run:prog_test_run",
-    Cmd.ENABLE_STATS: "bpf.stats:enable_stats",
-    Cmd.BTF_LOAD: "bpf.btf:btf_load",
-    Cmd.PROG_ATTACH: "attach.syscall:prog_attach",
-    Cmd.PROG_DETACH: "attach.syscall:prog_detach",
-    Cmd.PROG_QUERY: "attach.syscall:prog_query",
-    Cmd.LINK_CREATE: "attach.syscall:link_create",
-    Cmd.LINK_UPDATE: "attach.syscall:link_update",
-    Cmd.LINK_DETACH: "attach.syscall:link_detach",
-}
-
-
-class _Commands(dict[Cmd, Callable[[Any, Task, Any], Any]]):
-    def __missing__(self, cmd: Cmd) -> Callable[[Any, Task, Any], Any]:
-        module, _, function = _ELSEWHERE[cmd].partition(":")
-        self[cmd] = found = getattr(import_module(f"bpfctl.kernel.{module}"), function)
-        return found  # type: ignore[no-any-return]
-
-
-COMMANDS = _Commands(
-    {
-        Cmd.OBJ_PIN: obj_pin,
-        Cmd.OBJ_GET: obj_get,
-        Cmd.OBJ_GET_INFO_BY_FD: get_info_by_fd,
-        Cmd.MAP_GET_FD_BY_ID: _get_fd_by_id(MapKind),
-        Cmd.PROG_GET_FD_BY_ID: _get_fd_by_id(ProgKind),
-        Cmd.BTF_GET_FD_BY_ID: _get_fd_by_id(BtfKind),
-        Cmd.MAP_GET_NEXT_ID: _get_next_id(MapKind),
-        Cmd.PROG_GET_NEXT_ID: _get_next_id(ProgKind),
-        Cmd.BTF_GET_NEXT_ID: _get_next_id(BtfKind),
-        Cmd.LINK_GET_FD_BY_ID: _get_fd_by_id(LinkKind),
-        Cmd.LINK_GET_NEXT_ID: _get_next_id(LinkKind),
-    }
-)
+map_get_fd_by_id = _get_fd_by_id("map")
+map_get_next_id = _get_next_id("map")
+prog_get_fd_by_id = _get_fd_by_id("prog")
+prog_get_next_id = _get_next_id("prog")
+btf_get_fd_by_id = _get_fd_by_id("btf")
+btf_get_next_id = _get_next_id("btf")
+link_get_fd_by_id = _get_fd_by_id("link")
+link_get_next_id = _get_next_id("link")

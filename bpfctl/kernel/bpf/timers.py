@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.errors import E, KernelError
+from bpfctl.kernel.bpf.vm.vm import Vm
 from bpfctl.kernel.records import Output
 
 if TYPE_CHECKING:
@@ -158,18 +159,18 @@ class Timers:
     def _call(self, timer: _Timer) -> None:
         """Run a callback, in an interrupt: map, key and value are its arguments."""
         kernel, facts = self._kernel, timer.facts
-        handle = kernel.vm.handle(timer.record.ring)
+        handle = kernel.part(Vm).handle(timer.record.ring)
         key = bytes.fromhex(facts["key"])
         with kernel.ctx.interrupt(), kernel.ctx.on_cpu(facts.get("cpu", 0)):
             value = handle.address_of(key)
             if not value:
                 return
-            held = kernel.vm.arena.alloc(max(len(key), 1), "mem", 1)
-            kernel.vm.arena.poke(held.start, key)
+            held = kernel.part(Vm).arena.alloc(max(len(key), 1), "mem", 1)
+            kernel.part(Vm).arena.poke(held.start, key)
             try:
-                kernel.vm.call(facts["prog"], facts["func"], handle.addr, held.start, value)
+                kernel.part(Vm).call(facts["prog"], facts["func"], handle.addr, held.start, value)
             finally:
-                kernel.vm.arena.free(held)
+                kernel.part(Vm).arena.free(held)
 
 
 def place(handle: MapHandle, addr: int) -> tuple[bytes, int]:

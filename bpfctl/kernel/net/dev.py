@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from bpfctl.kernel.attach.state import AttachState
 from bpfctl.kernel.attach.tcx import EGRESS, INGRESS
 from bpfctl.kernel.attach.tcx import hook_of as tcx_hook
 from bpfctl.kernel.attach.xdp import DRV, SKB, XdpDevice
+from bpfctl.kernel.bpf.vm.vm import Vm
 from bpfctl.kernel.net.device import NetDevice, net_device
 from bpfctl.kernel.net.skb import Skb
 from bpfctl.kernel.net.xdp_path import XdpPath
@@ -153,11 +155,11 @@ class Net:
 
     def _tc(self, device: NetDevice, frame: bytes, attach_type: int) -> bytes | None:
         """Run the programs at an end of a device; return the frame that goes on, or None."""
-        rows = self.kernel.attach.points.at(tcx_hook(attach_type), device.ifindex)
+        rows = self.kernel.part(AttachState).points.at(tcx_hook(attach_type), device.ifindex)
         if not rows:
             return frame
         kernel = self.kernel
-        skb = Skb(kernel.vm.arena, frame, kernel.profile.runtime.skb_ctx)
+        skb = Skb(kernel.part(Vm).arena, frame, kernel.profile.runtime.skb_ctx)
         try:
             skb.ifindex = device.ifindex
             skb.eth_type_trans(device.address, device.broadcast)
@@ -166,7 +168,7 @@ class Net:
             verdict, target = TCX_NEXT, None
             for row in rows:
                 skb.sync()
-                r0, state = kernel.vm.run_state(row.prog_id, skb, kernel.ctx.cpu)
+                r0, state = kernel.part(Vm).run_state(row.prog_id, skb, kernel.ctx.cpu)
                 verdict = _signed(r0)
                 if verdict != TCX_NEXT:
                     target = state.get("redirect")

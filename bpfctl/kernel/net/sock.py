@@ -9,7 +9,7 @@ from bpfctl.kernel.records import SimObject
 from bpfctl.uapi import INT_MAX
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.kernel import Kernel
+    from bpfctl.kernel.bpf.map import MapHost
 
 # Protocol (unix: with its type) -> states in which a sockmap takes a socket; absent: any.
 _PSOCK_STATES = {
@@ -22,7 +22,7 @@ _PSOCK_STATES = {
 _REUSEPORT_STATES = {"tcp": ("listening",), "udp": ("bound", "established")}
 
 
-def sockfd_lookup(kernel: Kernel, fd: int) -> SimObject:
+def sockfd_lookup(kernel: MapHost, fd: int) -> SimObject:
     """Return the socket behind a descriptor of the current task.
 
     :raises KernelError: EBADF; ENOTSOCK.
@@ -41,7 +41,7 @@ def socket_fd(value: bytes) -> int:
     return fd
 
 
-def check_psock(kernel: Kernel, sock: SimObject) -> None:
+def check_psock(kernel: MapHost, sock: SimObject) -> None:
     """Refuse sockets that cannot be redirected (sock_map_sk_is_suitable, _state_allowed).
 
     :raises KernelError: EOPNOTSUPP.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bpfctl.kernel.net.dev import Net
+
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
     from bpfctl.kernel.net.device import NetDevice
@@ -12,6 +14,6 @@ if TYPE_CHECKING:
 def transmit(kernel: Kernel, device: NetDevice, frame: bytes, ingress: bool) -> None:
     """Hand ``frame`` to ``device``: out of it, or (``ingress``) as if it had come in."""
     if ingress:
-        kernel.net.receive(device, frame)
+        kernel.part(Net).receive(device, frame)
     else:
-        kernel.net.send(device, frame)
+        kernel.part(Net).send(device, frame)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bpfctl.kernel.attach.state import AttachState
 from bpfctl.kernel.attach.xdp import DRV, hook_of
+from bpfctl.kernel.bpf.vm.vm import Vm
 from bpfctl.kernel.net.device import NetDevice
 from bpfctl.kernel.net.xdp import XdpBuff
 
@@ -29,7 +31,7 @@ class XdpPath:
 
     def run(self, device: NetDevice, frame: bytes, queue: int, mode: str) -> bytes | None:
         """Run the program of one mode; return the frame that goes on to the stack, or None."""
-        rows = self._kernel.attach.points.at(hook_of(mode), device.ifindex)
+        rows = self._kernel.part(AttachState).points.at(hook_of(mode), device.ifindex)
         if not rows:
             return frame
         action, out, target = self._program(rows[0].prog_id, device, frame, queue)
@@ -49,13 +51,13 @@ class XdpPath:
         kernel = self._kernel
         facts = kernel.profile.runtime
         buff = XdpBuff(
-            kernel.vm.arena, frame, frame_size=facts.xdp_frame, meta_max=facts.xdp_meta_max
+            kernel.part(Vm).arena, frame, frame_size=facts.xdp_frame, meta_max=facts.xdp_meta_max
         )
         try:
             buff.ifindex, buff.queue, buff.egress_ifindex = device.ifindex, queue, egress
             buff.sync()
-            r0, state = kernel.vm.run_state(prog_id, buff, kernel.ctx.cpu)
-            out = kernel.vm.arena.read(buff.base + buff.data, buff.linear_len)
+            r0, state = kernel.part(Vm).run_state(prog_id, buff, kernel.ctx.cpu)
+            out = kernel.part(Vm).arena.read(buff.base + buff.data, buff.linear_len)
             return r0 & 0xFFFFFFFF, out, state.get("redirect")
         finally:
             buff.release()

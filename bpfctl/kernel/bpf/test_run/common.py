@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.bpf.prog_run import run_prog, run_time_ns
+from bpfctl.kernel.bpf.vm.vm import Vm
 from bpfctl.light import dataclass
 from bpfctl.uapi import ProgRunAttr, ProgRunResult
 
@@ -34,12 +35,12 @@ class Test:
     @property
     def source(self) -> bytes:
         """The program's instructions as they were loaded."""
-        return self.kernel.vm.program(self.prog.id).raw
+        return self.kernel.part(Vm).program(self.prog.id).raw
 
     @property
     def mem(self) -> Arena:
         """The memory of programs."""
-        return self.kernel.vm.arena
+        return self.kernel.part(Vm).arena
 
     def run(self, ctx: Context, times: int = 1) -> int:
         """Run the program on ``ctx``, which stays as each round left it; return the last r0.
