@@ -78,6 +78,21 @@ class Kernel(Machine):
         self.progs.freed.append(self._prog_freed)
         self.objects.gone = self._object_gone
 
+    def vmlinux_btf(self) -> bytes:
+        """Return /sys/kernel/btf/vmlinux, as far as the simulator has it."""
+        from bpfctl.kernel.vmlinux import vmlinux_btf
+
+        return vmlinux_btf(self.profile)
+
+    def helper_known(self, number: int) -> bool:
+        """Tell whether the kernel has a helper of this number, for any program."""
+        return 0 < number < self.profile.progs.nr_helpers
+
+    def kconfig(self) -> dict[str, str]:
+        """Return the options of /proc/config.gz, without those that are not set."""
+        found = {f"CONFIG_{name}": text for name, text in self.profile.kconfig.items()}
+        return {name: text for name, text in found.items() if text != "n"}
+
     def _sequences(self) -> list[Ids]:
         objects = (self.maps, self.btfs, self.progs, self.links, self.mappings)
         return [*(kind.ids for kind in objects), *super()._sequences()]

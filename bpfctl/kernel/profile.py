@@ -255,6 +255,7 @@ class Profile:
     memlock_default: int
     tag_digest: str
     map_types: frozenset[str]
+    btf_renamed: frozenset[str]
     prog_types: int
     accounting: Accounting
     mem_alloc: MemAlloc
@@ -270,6 +271,7 @@ class Profile:
     attach: Attach
     batch: dict[str, frozenset[str]]
     sizes: dict[str, int]
+    kconfig: dict[str, str]
     patch: int | None = None
 
     @property
@@ -310,7 +312,14 @@ _TABLES: dict[str, type[Any]] = {
     "runtime": Runtime,
     "attach": Attach,
 }
-_OTHER_TABLES = ("batch", "sizeof", "struct_ops", "struct_ops_types", "struct_ops_members")
+_OTHER_TABLES = (
+    "batch",
+    "sizeof",
+    "kconfig",
+    "struct_ops",
+    "struct_ops_types",
+    "struct_ops_members",
+)
 _SCALARS = (
     "release",
     "measured",
@@ -318,6 +327,7 @@ _SCALARS = (
     "memlock_default",
     "tag_digest",
     "map_types",
+    "btf_renamed",
     "prog_types",
 )
 
@@ -411,7 +421,8 @@ def _build(name: str, data: dict[str, Any], patch: int | None) -> Profile:
     if unknown:
         raise ProfileError(f"kernel profile {name}: unknown keys {', '.join(sorted(unknown))}")
     scalars = {key: data[key] for key in _SCALARS}
-    scalars["map_types"] = frozenset(scalars["map_types"])
+    for key in ("map_types", "btf_renamed"):
+        scalars[key] = frozenset(scalars[key])
     tables = {key: _table(cls, key, data[key]) for key, cls in _TABLES.items()}
     batch = {kind: frozenset(ops) for kind, ops in data["batch"].items()}
     return Profile(
@@ -421,6 +432,7 @@ def _build(name: str, data: dict[str, Any], patch: int | None) -> Profile:
         struct_ops=_struct_ops(data),
         batch=batch,
         sizes=data["sizeof"],
+        kconfig=data["kconfig"],
         patch=patch,
     )
 

@@ -41,7 +41,7 @@ class Extern:
     """A symbol that the loader must find: in the kernel's configuration or among its symbols.
 
     ``section`` is ``.kconfig`` or ``.ksyms``; the other fields describe a .kconfig variable's
-    place in the map of that name, in bytes.
+    place in the map of that name, in bytes. ``untyped``: only its address is wanted.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Extern:
     size: int = 0
     align: int = 1
     offset: int = 0
+    untyped: bool = False
 
 
 @dataclass(slots=True)
@@ -138,6 +139,8 @@ def _collect_externs(elf: ElfObject, btf: Btf) -> list[Extern]:
             raise BtfError(f"extern '{symbol.name}' has no type")
         section = section_of.get(found_type.id, "")
         extern = Extern(symbol.name, section, symbol.bind == "WEAK", found_type.id)
+        if isinstance(found_type, Var):
+            extern.untyped = btf.resolve(found_type.type).kind == Kind.VOID
         if section == KCONFIG:
             extern.size = btf.size_of(found_type.id)
             extern.align = btf.align_of(found_type.id)

@@ -5,18 +5,22 @@ Imports nothing of the object reader, so that names of this module come cheap.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, Failure, Hint, KernelError
 from bpfctl.libbpf.bpf import Bpf
+from bpfctl.libbpf.options import LoadOptions
 from bpfctl.libbpf.pinning import DEFAULT_BPFFS, make_parent_dir
 from bpfctl.libbpf.relocate import NO_FD
 from bpfctl.libbpf.steps import Steps, Warn
 from bpfctl.uapi import BPF_OBJ_NAME_LEN, PROG_TYPE_NUMBER, MapInfo, ProgLoadAttr
 
 if TYPE_CHECKING:
+    from bpfctl.libbpf.core.apply import Target
     from bpfctl.libbpf.mapspec import MapSpec
     from bpfctl.libbpf.object import BpfObject
     from bpfctl.libbpf.object_progs import ProgramSpec
@@ -25,6 +29,19 @@ _PROG_ARRAY = "prog_array"
 # r0 = 0; exit
 _TRIVIAL = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
 _PROBE_TYPES = ("socket_filter", "tracepoint")
+_GET_ATTACH_COOKIE = 174
+_POISONED = re.compile(
+    r"^(\d+): \(85\) call unknown#(1958\d{5})\ninvalid func unknown#\2\n", re.MULTILINE
+)
+
+
+@lru_cache(maxsize=8)
+def kernel_types(blob: bytes) -> Target:
+    """Return the types of a kernel, parsed once."""
+    from bpfctl.btf.parse import parse_btf
+    from bpfctl.libbpf.core.apply import Target
+
+    return Target(parse_btf(blob))
 
 
 class LoadError(Failure):
@@ -84,10 +101,19 @@ class Loader(Steps):
     LINUX_KERNEL_VERSION.
     """
 
-    def __init__(self, bpf: Bpf, obj: BpfObject, warn: Warn, release: str = "") -> None:
-        super().__init__(bpf, warn)
+    def __init__(
+        self,
+        bpf: Bpf,
+        obj: BpfObject,
+        warn: Warn,
+        release: str = "",
+        options: LoadOptions | None = None,
+    ) -> None:
+        super().__init__(bpf, warn, options=options or LoadOptions())
         self.obj = obj
         self.release = release
+        self._target: Target | None = None
+        self._config = b""
         self.maps: list[LoadedMap] = []
         kernel = bpf.kernel
         for spec in obj.maps:
@@ -117,14 +143,16 @@ class Loader(Steps):
         """
         try:
             self._probe()
+            self._resolve_externs()
             self._refuse_struct_ops()
+            self._relocate_core()
             if self.obj.btf is not None:
                 self.load_btf(self.obj.btf.raw)
             for made in self.maps:
                 self._create(made)
             for program in self.programs:
                 if program.spec.autoload:
-                    self._load(program)
+                    self._load_or_go_on(program)
             for made in self.maps:
                 if made.spec.type_name == _PROG_ARRAY and not made.reused:
                     fds = {program.name: program.fd for program in self.programs}
@@ -171,6 +199,82 @@ class Loader(Steps):
         )
         raise refused
 
+    def _kernel_types(self) -> Target:
+        """Return the kernel's types, or those of the file given for them.
+
+        :raises KernelError: that file is none.
+        """
+        if self._target is None:
+            path = self.options.kernel_btf
+            self._target = kernel_types(self.bpf.kernel.vmlinux_btf()) if not path else None
+            if self._target is None:
+                from bpfctl.libbpf.core.apply import Target
+                from bpfctl.libbpf.object import open_btf
+
+                try:
+                    self._target = Target(open_btf(path))
+                except Failure as exc:
+                    errno = getattr(exc, "errno", 0) or E.INVAL
+                    self.warn(f"failed to parse target BTF: {-errno}")
+                    raise KernelError(errno, exc.text) from exc
+        return self._target
+
+    def _resolve_externs(self) -> None:
+        """Find what the object takes from the kernel's configuration and symbols."""
+        obj = self.obj
+        if not obj.externs or obj.btf is None:
+            return
+        from bpfctl.libbpf.externs import kconfig_data, resolve_ksyms
+
+        values = {**self._virtual(), **self.bpf.kernel.kconfig(), **self.options.kconfig}
+        size = max((each.offset + each.size for each in obj.externs), default=0)
+        self._config = kconfig_data(size, obj.externs, obj.btf, values, self.warn)
+        if any(not each.size for each in obj.externs):
+            types = self._kernel_types().btf
+            self.symbols = resolve_ksyms(obj.externs, obj.btf, types, self.warn)
+
+    def _virtual(self) -> dict[str, str]:
+        """Return the options that libbpf makes up."""
+        major, _, minor = self.release.partition(".")
+        code = int(major or 0) << 16 | int(minor.partition(".")[0] or 0) << 8
+        cookie = self.bpf.kernel.helper_known(_GET_ATTACH_COOKIE)
+        return {
+            "LINUX_KERNEL_VERSION": str(code),
+            "LINUX_HAS_BPF_COOKIE": "y" if cookie else "n",
+            "LINUX_HAS_SYSCALL_WRAPPER": "y",
+        }
+
+    def _relocate_core(self) -> None:
+        """Fit the programs to the kernel's types (bpf_object__relocate_core)."""
+        from bpfctl.libbpf.core.apply import relocate_core
+        from bpfctl.libbpf.core.value import CoreError
+
+        for program in self.programs:
+            spec = program.spec
+            if not spec.core_relos or not spec.autoload or self.obj.btf is None:
+                continue
+            code = bytearray(spec.insns)
+            target = self._kernel_types()
+            try:
+                relocate_core(spec.name, code, spec.core_relos, self.obj.btf, target, self.warn)
+            except CoreError as exc:
+                self.warn(f"failed to perform CO-RE relocations: {-exc.errno}")
+                raise KernelError(exc.errno, str(exc)) from exc
+            program.spec = replace(spec, insns=bytes(code))
+
+    def explain_log(self, spec: ProgramSpec, log: str) -> str:
+        found = _POISONED.search(log)
+        if not found or self.obj.btf is None:
+            return log
+        from bpfctl.libbpf.core.apply import POISON_CALL, explain
+
+        text = explain(int(found[2]) - POISON_CALL, spec.core_relos, self.obj.btf)
+        if not text:
+            return log
+        words = f"{found[1]}: <invalid CO-RE relocation>\n"
+        words += f"failed to resolve CO-RE relocation {text}\n"
+        return log[: found.start()] + words + log[found.end() :]
+
     def _refuse_struct_ops(self) -> None:
         """Refuse tables of operations: their types are those of a running kernel's BTF."""
         for made in self.maps:
@@ -211,7 +315,7 @@ class Loader(Steps):
         """Store the first values of global variables; constants are frozen then."""
         data = (made.spec.data or b"").ljust(made.spec.value_size, b"\0")
         if made.spec.origin == "kconfig":
-            data = self._kconfig(len(data))
+            data = self._config.ljust(len(data), b"\0")
         try:
             self.bpf.map_update_elem(made.fd, bytes(4), data)
         except KernelError as exc:
@@ -223,17 +327,6 @@ class Loader(Steps):
             except KernelError as exc:
                 self.warn(f"Error freezing map({made.name}) as read-only: {exc.strerror}")
                 raise
-
-    def _kconfig(self, size: int) -> bytes:
-        """Return the values of the kernel's configuration: its version, zero for the rest."""
-        data = bytearray(size)
-        for extern in self.obj.externs:
-            if extern.name == "LINUX_KERNEL_VERSION":
-                major, _, minor = self.release.partition(".")
-                code = int(major or 0) << 16 | int(minor.partition(".")[0] or 0) << 8
-                value = code.to_bytes(8, "little")[: extern.size]
-                data[extern.offset : extern.offset + len(value)] = value
-        return bytes(data)
 
     def _reuse_pinned(self, made: LoadedMap) -> None:
         """Take the map that is pinned by name, if any (bpf_object__reuse_map)."""
@@ -271,6 +364,13 @@ class Loader(Steps):
         fds = {made.spec.name: made.fd for made in self.maps}
         program.fd = self.load_program(program.spec, fds, self.obj.license)
         self._bind_constants(program)
+
+    def _load_or_go_on(self, program: LoadedProgram) -> None:
+        try:
+            self._load(program)
+        except KernelError:
+            if not self.options.each:
+                raise
 
     def _bind_constants(self, program: LoadedProgram) -> None:
         """Make a program hold constants that it does not name, such as its metadata."""

@@ -112,7 +112,7 @@ def _from_elf(elf: ElfObject, rules: LoadRules) -> BpfObject:
             raise elf.error(exc.reason, _BTF) from None
         made.btf, made.externs, kconfig_bytes = fixed.btf, fixed.externs, fixed.kconfig_bytes
     made.maps = read_maps(elf, made.btf, made.name, kconfig_bytes, rules)
-    made.programs = read_programs(elf, made.maps, made.externs, btf_ext, rules.legacy)
+    made.programs = read_programs(elf, made.maps, made.externs, btf_ext, rules.legacy, btf)
     fill_slots(elf, made.btf, made.maps, {spec.name for spec in made.programs})
     return made
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
+from bpfctl.btf.parse import Btf
+from bpfctl.btf.types import BtfError
 from bpfctl.isa import insn, patch
-from bpfctl.libbpf.btf_ext import BtfExt
+from bpfctl.libbpf.btf_ext import BtfExt, InfoRecord
 from bpfctl.libbpf.btf_fixup import KCONFIG, Extern
+from bpfctl.libbpf.core.spec import CoreRelocation, RelocationKind
 from bpfctl.libbpf.elf import ElfObject, Relocation, Section, Symbol
 from bpfctl.libbpf.mapspec import MapSpec
 from bpfctl.libbpf.sections import find_section_def
@@ -17,6 +20,7 @@ _INSN = insn.INSN_BYTES
 _ARENA_SECTION = ".addr_space.1"
 # The kernel takes no more; without a bound, hostile calls could multiply code.
 MAX_INSNS = 1_000_000
+_CORE_KINDS = frozenset(RelocationKind)
 
 
 @dataclass(slots=True)
@@ -39,7 +43,7 @@ class ProgramSpec:
 
     ``type`` is 0 if no program type claims the section name. ``func_info`` holds pairs
     (instruction, type id), ``line_info`` tuples (instruction, file, line, line << 10 | column;
-    the middle two are string offsets).
+    the middle two are string offsets). ``core_relos`` refer to the types of the object.
     """
 
     name: str
@@ -54,6 +58,7 @@ class ProgramSpec:
     references: list[Reference] = field(default_factory=list)
     func_info: list[tuple[int, ...]] = field(default_factory=list)
     line_info: list[tuple[int, ...]] = field(default_factory=list)
+    core_relos: list[CoreRelocation] = field(default_factory=list)
 
     @property
     def insn_cnt(self) -> int:
@@ -93,6 +98,7 @@ def read_programs(
     externs: list[Extern],
     btf_ext: BtfExt,
     legacy: bool,
+    btf: Btf | None = None,
 ) -> list[ProgramSpec]:
     """Return the programs by section and position, each with its subprograms.
 
@@ -100,7 +106,7 @@ def read_programs(
 
     :raises ObjectError: a function or relocation that libbpf refuses too.
     """
-    linker = _Linker(elf, maps, externs, btf_ext)
+    linker = _Linker(elf, maps, externs, btf_ext, btf)
     return [
         linker.link(function, legacy)
         for function in linker.functions
@@ -110,9 +116,15 @@ def read_programs(
 
 class _Linker:
     def __init__(
-        self, elf: ElfObject, maps: list[MapSpec], externs: list[Extern], btf_ext: BtfExt
+        self,
+        elf: ElfObject,
+        maps: list[MapSpec],
+        externs: list[Extern],
+        btf_ext: BtfExt,
+        btf: Btf | None,
     ) -> None:
         self.elf = elf
+        self.btf = btf
         self.btf_ext = btf_ext
         self.externs = {extern.name: extern for extern in externs}
         self.kconfig = next((spec.name for spec in maps if spec.origin == "kconfig"), "")
@@ -224,7 +236,21 @@ class _Linker:
                 index = record.insn_off // _INSN
                 if start <= index < end:
                     out.append((index - start + base, *record.words))
+        for record in self.btf_ext.core_relos.get(function.section.name, ()):
+            index = record.insn_off // _INSN
+            if start <= index < end:
+                spec.core_relos.append(self._core(index - start + base, record, spec.section))
         return base
+
+    def _core(self, at: int, record: InfoRecord, section: str) -> CoreRelocation:
+        type_id, access_off, kind = record.words
+        if kind not in _CORE_KINDS or self.btf is None:
+            raise self.elf.error(f"unknown kind {kind} of a CO-RE relocation", section)
+        try:
+            access = self.btf.string(access_off)
+        except BtfError as exc:
+            raise self.elf.error(exc.reason, section) from None
+        return CoreRelocation(at, type_id, access, RelocationKind(kind))
 
     def _visit(
         self, spec: ProgramSpec, code: bytearray, current: _Function, base: int, index: int

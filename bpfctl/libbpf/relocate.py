@@ -10,14 +10,21 @@ if TYPE_CHECKING:
     from bpfctl.libbpf.object_progs import ProgramSpec
 
 NO_FD = -1
+# A call that no kernel has, in the place of a weak function that this one lacks.
+POISON_KFUNC = 2002000000
 
 
-def relocate(spec: ProgramSpec, fds: dict[str, int], symbol_id: int = 0) -> bytes:
+def relocate(
+    spec: ProgramSpec,
+    fds: dict[str, int],
+    symbol_id: int = 0,
+    symbols: dict[str, int] | None = None,
+) -> bytes:
     """Return the instructions with map descriptors filled in.
 
-    There is no kernel image behind symbols and functions of the kernel: ``symbol_id`` stands for
-    the BTF id of any, 0 for their address. A map without descriptor gets -1, which the kernel
-    refuses.
+    ``symbols`` are the BTF ids of symbols and functions of the kernel. Without that, ``symbol_id``
+    stands for any, 0 for their address; a weak function that is missing becomes a call that is
+    refused when it is reached. A map without descriptor gets -1, which the kernel refuses.
     """
     code = bytearray(spec.insns)
     for reference in spec.references:
@@ -28,11 +35,15 @@ def relocate(spec: ProgramSpec, fds: dict[str, int], symbol_id: int = 0) -> byte
             patch.set_imm(code, at, fds.get(reference.name, NO_FD))
             patch.set_imm(code, at + 1, reference.offset if value else 0)
         elif reference.kind == "ksym":
-            if symbol_id:
+            number = symbol_id if symbols is None else symbols.get(reference.name, 0)
+            if number:
                 patch.set_src_reg(code, at, insn.PSEUDO_BTF_ID)
-            patch.set_imm(code, at, symbol_id)
+            patch.set_imm(code, at, number)
             patch.set_imm(code, at + 1, 0)
+        elif symbols is not None and reference.name not in symbols:
+            patch.set_src_reg(code, at, 0)
+            patch.set_imm(code, at, POISON_KFUNC)
         else:
             patch.set_src_reg(code, at, insn.PSEUDO_KFUNC_CALL)
-            patch.set_imm(code, at, symbol_id)
+            patch.set_imm(code, at, symbol_id if symbols is None else symbols[reference.name])
     return bytes(code)

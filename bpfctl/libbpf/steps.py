@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
 from bpfctl.libbpf.bpf import Bpf
+from bpfctl.libbpf.options import LoadOptions
 from bpfctl.libbpf.relocate import NO_FD, relocate
 from bpfctl.libbpf.rlimit import explain_eperm
 from bpfctl.uapi import PROG_TYPE_NUMBER, MapCreateAttr, ProgLoadAttr
@@ -34,14 +35,17 @@ class Steps:
     """Steps of one load. Descriptors are those of the task of ``bpf``.
 
     ``btf_fd`` is the object's types in the kernel, 0 without. ``symbol_id`` stands for the BTF id
-    of every kernel symbol; 0 has them loaded without. What a kind of loader does in its own way
-    are the methods that it overrides: ``adjust``, ``made``, ``target``.
+    of every kernel symbol; 0 has them loaded without; ``symbols`` are the ids of each. What a kind
+    of loader does in its own way are the methods that it overrides: ``adjust``, ``made``,
+    ``target``, ``explain_log``.
     """
 
     bpf: Bpf
     warn: Warn
     btf_fd: int = 0
     symbol_id: int = 0
+    symbols: dict[str, int] | None = None
+    options: LoadOptions = field(default_factory=LoadOptions)
 
     def adjust(self, spec: MapSpec, attr: MapCreateAttr) -> None:
         """Change what a map is created with, where its definition does not say all."""
@@ -119,15 +123,45 @@ class Steps:
         label = f"prog '{spec.name}'"
         try:
             attr = self._attr(spec, fds, license_, self.target(spec, label))
-            try:
-                return self.bpf.prog_load(attr)
-            except KernelError as exc:
-                self.warn(f"{label}: BPF program load failed: {exc.strerror}")
-                self.perm_note(exc)
-                raise
+            return self._prog_load(spec, label, attr)
         except KernelError as exc:
             self.warn(f"{label}: failed to load: {-exc.code}")
             raise
+
+    def _prog_load(self, spec: ProgramSpec, label: str, attr: ProgLoadAttr) -> int:
+        """Load, and once more for the log's sake when that was refused (bpf_object_load_prog)."""
+        options = self.options
+        if options.log_level:
+            attr.log_level, attr.log_size = options.log_level, options.log_size
+        try:
+            try:
+                fd = self.bpf.prog_load(attr)
+            except KernelError as exc:
+                if attr.log_level or exc.code == E.PERM:
+                    raise
+                attr.log_level, attr.log_size = 1, options.log_size
+                fd = self.bpf.prog_load(attr)
+        except KernelError as exc:
+            attr.log = self.explain_log(spec, attr.log)
+            if options.tried is not None:
+                options.tried(spec.name, attr, exc)
+            self.warn(f"{label}: BPF program load failed: {exc.strerror}")
+            self.perm_note(exc)
+            self._show_log(label, attr.log)
+            raise
+        if options.tried is not None:
+            options.tried(spec.name, attr, None)
+        if options.log_level:
+            self._show_log(label, attr.log)
+        return fd
+
+    def _show_log(self, label: str, log: str) -> None:
+        if log:
+            self.warn(f"{label}: -- BEGIN PROG LOAD LOG --\n{log}-- END PROG LOAD LOG --")
+
+    def explain_log(self, spec: ProgramSpec, log: str) -> str:
+        """Return a log with libbpf's own words for what only libbpf knows."""
+        return log
 
     def _attr(
         self, spec: ProgramSpec, fds: dict[str, int], license_: str, target: int
@@ -136,7 +170,7 @@ class Steps:
         line_info = spec.line_info if self.btf_fd else []
         return ProgLoadAttr(
             prog_type=spec.type,
-            insns=relocate(spec, fds, self.symbol_id),
+            insns=relocate(spec, fds, self.symbol_id, self.symbols),
             license=license_.encode(),
             prog_flags=spec.prog_flags,
             prog_name=spec.kernel_name,

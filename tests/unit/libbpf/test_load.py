@@ -111,7 +111,6 @@ def test_the_kernel_version_is_an_extern():
     data = lab.bpf.map_lookup_elem(loader.maps[0].fd, bytes(4))
     value = data[extern.offset : extern.offset + extern.size]
     assert int.from_bytes(value, "little") == 6 << 16 | 12 << 8
-    assert not any(data.replace(value, b""))
 
 
 def test_what_a_section_asks_for_goes_with_its_type():
