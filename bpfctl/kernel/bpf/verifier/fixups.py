@@ -288,6 +288,6 @@ def unclone_prologue(drop: int, first: Insn, cloned: int) -> list[Insn]:
     """What runs before a program that writes to packets (bpf_unclone_prologue)."""
     return [
         ldx(B, 6, 1, cloned), alu(AND, 6, 1, ALU), jmp(JEQ, 6, 0, 7), alu_x(MOV, 6, 1),
-        alu_x(XOR, 2, 2), HELPER_CALL, jmp(JEQ, 0, 0, 2), alu(MOV, 0, drop),
+        alu_x(XOR, 2, 2), HELPER_CALL, jmp(JEQ, 0, 0, 2), alu(MOV, 0, drop, ALU),
         Insn(EXIT, 0, 0, 0, 0), alu_x(MOV, 1, 6), first,
     ]  # fmt: skip

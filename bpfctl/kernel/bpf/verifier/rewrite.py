@@ -219,7 +219,7 @@ class Rewriter:
         patch = fixups.unclone_prologue(_PROLOGUE[name], NOP, self._at("sk_buff.cloned"))
         self.blocks.blocks[0] = [*(Piece(insn) for insn in patch[:-1]), *first]
         self.names[0] = [(place + 10, text) for place, text in self.names.get(0, [])]
-        self._name(0, 5, "bpf_skb_pull_data")
+        self._name(0, 5, "sk_skb_pull_data" if name == "sk_skb" else "bpf_skb_pull_data")
 
     # --- the rest ------------------------------------------------------------------------
 

@@ -243,7 +243,7 @@ def convert_sk_skb(acc: Access) -> None:
         acc.alu_x(ADD, acc.dst, acc.ax)
         acc.ldx(4, acc.ax, acc.src, acc.at("sk_buff.data_len"))
         acc.alu_x(SUB, acc.dst, acc.ax)
-    elif 48 <= acc.off < 68 and "sk_skb_data_end_cb" not in acc.traits:
+    elif 48 <= acc.off < 68:
         off = acc.off - 48 + acc.at("sk_buff.cb") + acc.at("sk_skb_cb.data")
         acc.ldx(acc.size, acc.dst, acc.src, off)
     elif acc.off == 80:
