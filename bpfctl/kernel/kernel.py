@@ -129,6 +129,11 @@ class Kernel(Machine):
         return self.part(late("net.dev:Net"))
 
     @property
+    def netlink(self) -> Any:
+        """The routing socket: ``part(Netlink)`` for those that are below it."""
+        return self.part(late("net.netlink:Netlink"))
+
+    @property
     def links(self) -> Any:
         """Live links: ``part(Links)`` for those that are below it."""
         return self.part(late("attach.link:Links"))

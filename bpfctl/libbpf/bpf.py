@@ -33,12 +33,16 @@ from bpfctl.uapi import (
 
 if TYPE_CHECKING:
     from bpfctl.kernel.records import Task
+    from bpfctl.uapi_attach import LinkInfo
 
 
 class Kernel(Protocol):
     """What stands behind bpf(2): the simulated kernel, in memory or in a file."""
 
     bpffs: Any
+
+    @property
+    def netlink(self) -> Any: ...
 
     def bpf(self, pid: int, cmd: Cmd, attr: Any) -> Any: ...
 
@@ -235,9 +239,9 @@ class Bpf:
             raise KernelError(E.INVAL, "not a program")
         return info
 
-    def obj_info(self, fd: int) -> MapInfo | ProgInfo | BtfInfo:
+    def obj_info(self, fd: int) -> MapInfo | ProgInfo | BtfInfo | LinkInfo:
         """Return the info record of whatever object ``fd`` is."""
-        info: MapInfo | ProgInfo | BtfInfo = self.kernel.bpf(
+        info: MapInfo | ProgInfo | BtfInfo | LinkInfo = self.kernel.bpf(
             self.pid, Cmd.OBJ_GET_INFO_BY_FD, FdAttr(fd)
         )
         return info

@@ -24,6 +24,7 @@ else:
     import tomli as tomllib
 
 BPFFS = "/sys/fs/bpf"
+CGROUP = "/sys/fs/cgroup/recorded"
 OBJECTS = Path(__file__).parents[1] / "data" / "objects"
 
 # Runs a command line with a standard input; gives status, stdout and stderr.
@@ -40,6 +41,9 @@ _ANYTHING = {
     "uid": r"\d+",
     "ns": r"\d+",
     "n": r"\d+",
+    "pad": r" +",
+    "cgroup_id": r"\d+",
+    "ino": r"\d+",
 }
 _PLACEHOLDER = re.compile(
     r"(?P<pad>\s*)\"?<(?P<kind>id|le32):(?P<name>\w+)>\"?|\"?<(?P<any>\w+)>\"?"
@@ -54,12 +58,16 @@ class Scenario:
     needs: list[str]
     files: list[dict[str, str]]
     steps: list[dict[str, Any]]
+    subcgroups: list[str] = field(default_factory=list)
 
     @classmethod
     def load(cls, path: Path) -> Scenario:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         meta = content["meta"]
-        return cls(meta["name"], meta.get("needs", []), content.get("files", []), content["step"])
+        return cls(
+            meta["name"], meta.get("needs", []), content.get("files", []), content["step"],
+            meta.get("subcgroups", []),
+        )  # fmt: skip
 
 
 @dataclass
@@ -76,7 +84,8 @@ class Replay:
         for name, value in self.captured.items():
             text = text.replace("{id:%s}" % name, value)  # noqa: UP031
         text = re.sub(r"\{obj:([\w.]+)\}", lambda match: str(OBJECTS / match[1]), text)
-        return text.replace("{tmp}", self.tmp).replace("{bpffs}", BPFFS)
+        text = text.replace("{tmp}", self.tmp).replace("{bpffs}", BPFFS)
+        return text.replace("{cgroup}", CGROUP)
 
     def run(self, scenario: Scenario) -> list[str]:
         """Run all steps; return what differs, one text a step."""

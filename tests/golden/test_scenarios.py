@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from golden.scenario import Replay, Scenario, compile_expected
+from golden.scenario import CGROUP, Replay, Scenario, compile_expected
 
 HERE = Path(__file__).parent
 FILES = sorted((HERE / "scenarios").glob("*.toml"))
@@ -28,7 +28,10 @@ def load_hook():
 
 
 def replay(scenario, runner, state, tmp_path, monkeypatch):
-    wanted = {"needs": scenario.needs, "bpffs": "/sys/fs/bpf", "netdevs": ["lo", "rec0", "rec1"]}
+    wanted = {
+        "needs": scenario.needs, "bpffs": "/sys/fs/bpf", "netdevs": ["lo", "rec0", "rec1"],
+        "cgroup": CGROUP, "subcgroups": scenario.subcgroups,
+    }  # fmt: skip
     load_hook().up(str(state), wanted)
     work = tmp_path / "work"
     work.mkdir()

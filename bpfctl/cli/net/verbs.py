@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from bpfctl.cli.app.session import App
-from bpfctl.cli.app.table import HELP, Check, Table, Verb, missing
-from bpfctl.cli.app.words import UsageExit, Words
-from bpfctl.errors import CommandError, E
+from bpfctl.cli.app.table import HELP, Table, Verb
 
+_SHOW = "bpfctl.cli.net.show:show"
+_ATTACH = "bpfctl.cli.net.attach"
 _TYPE = "{xdp | xdpgeneric | xdpdrv | xdpoffload | tcx_ingress | tcx_egress}"
-
-
-def show(app: App, words: Words) -> None:
-    """Check the words of ``net show``."""
-    if words.left and not (words.left == 2 and words.next_is("dev")):
-        raise UsageExit
-    raise CommandError("bpfctl does not simulate 'net show' yet")
-
+_ABOUT = "list programs attached to net devices"
 
 TABLE = Table(
     "net",
-    Verb("show", show, "[dev DEV]", "list programs attached to net devices"),
-    Verb("list", show, "[dev DEV]", "list programs attached to net devices"),
-    missing(
-        "net",
+    Verb("show", _SHOW, "[dev DEV]", _ABOUT),
+    Verb("list", _SHOW, "[dev DEV]", _ABOUT),
+    Verb(
         "attach",
+        f"{_ATTACH}:attach",
         f"{_TYPE} PROG dev DEV [overwrite]",
         "attach a program to a net device",
-        Check(5, -E.INVAL & 0xFF),
+        write=True,
     ),
-    missing(
-        "net",
+    Verb(
         "detach",
+        f"{_ATTACH}:detach",
         f"{_TYPE} dev DEV",
         "detach a program from a net device",
-        Check(3, -E.INVAL & 0xFF),
+        write=True,
     ),
     HELP,
 )
