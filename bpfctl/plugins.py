@@ -130,8 +130,10 @@ def _load(name: str, module: str) -> ModuleType:
     try:
         return import_module(module)
     except Exception as exc:
+        # Its text has the name of the file only, which may be any package's __init__.py.
+        where = f" in {exc.filename}" if isinstance(exc, SyntaxError) else ""
         raise PluginError(
-            f"plugin {name} cannot be imported: {type(exc).__name__}: {exc}",
+            f"plugin {name} cannot be imported: {type(exc).__name__}{where}: {exc}",
             hint=f"module {module}; bpfctl plugin list shows where it comes from",
         ) from exc
 
@@ -146,12 +148,45 @@ def map_type(name: str) -> type[MapType] | None:
     if module is not None:
         # Its only hook, called as pluggy would, without the time that pluggy takes to import.
         return _checked(module, _load(name, module).map_types).get(name)
-    entry = next((ep for ep in entry_points(MAP_TYPES_GROUP) if ep.name == name), None)
+    entry = _entry(name)
     if entry is None:
         return None
     module = entry.value.partition(":")[0]
     register(_load(name, module), module)
-    return _checked(module, lambda: _offered(module)).get(name)
+    offered = _checked(module, lambda: _offered(module))
+    if name not in offered:
+        has = f"it offers {', '.join(sorted(offered))}" if offered else "it has no such hook"
+        raise PluginError(
+            f"plugin {module}: its entry point names map type '{name}', but map_types() offers "
+            "none of that name",
+            hint=f"{has}: a function map_types() marked @hookimpl returns the classes",
+        )
+    return offered[name]
+
+
+def _entry(name: str) -> EntryPoint | None:
+    """Return the entry point of a map type; of several the first counts."""
+    return next((ep for ep in entry_points(MAP_TYPES_GROUP) if ep.name == name), None)
+
+
+def package_of(name: str) -> str:
+    """Return the distribution that offers a third party's map type, "" if that is not known."""
+    entry = _entry(name)
+    return _package(entry) if entry is not None else ""
+
+
+def _package(entry: EntryPoint) -> str:
+    return str(entry.dist.name) if entry.dist is not None else ""
+
+
+def hidden_by(entry: EntryPoint) -> str:
+    """Return what another type of the same name comes from that counts instead of this one."""
+    if entry.name in BUILTIN:
+        return "the built-in type"
+    first = _entry(entry.name)
+    if first is None or (first.value, _package(first)) == (entry.value, _package(entry)):
+        return ""
+    return _package(first) or first.value
 
 
 def type_class(number: int) -> type[MapType] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from bpfctl.uapi import U32_MAX, MapCreateAttr
 CAPABILITIES = ("", "bpf", "net_admin")
 MAX_INJECTED = 200
 MAX_PAGES = 600
+_ROUNDS = 5
 
 Rule = Callable[[type[MapType]], None]
 
@@ -219,6 +221,27 @@ def deletion(cls: type[MapType]) -> None:
         lab.demand_sound("after closing")
 
 
+def reuse(cls: type[MapType]) -> None:
+    """Filling and emptying a map again and again takes no more memory each time."""
+    for lab in labs(cls):
+        fd = lab.create()
+        pairs = lab.elements(lab.room)
+        grown = []
+        for _ in range(_ROUNDS):
+            for key, value in pairs:
+                attempt(lab.bpf.map_update_elem, fd, key, value)
+            for key, _ in pairs:
+                attempt(lab.bpf.map_delete_elem, fd, key)
+            grown.append(lab.counters()["memory in use"])
+        # What caches keep, they keep from the first round on.
+        rising = all(less < more for less, more in itertools.pairwise(grown[1:]))
+        demand(
+            not rising,
+            f"{lab.profile}: deleted elements are not freed: {lab.room} put in and deleted "
+            f"{_ROUNDS} times leave {', '.join(map(str, grown))} bytes in use",
+        )
+
+
 def failslab(cls: type[MapType]) -> None:
     """Whichever allocation of a creation fails, nothing stays charged or allocated."""
     for lab in labs(cls):
@@ -348,18 +371,27 @@ def persistence(cls: type[MapType]) -> None:
     """A map comes back from the state file as it was: private state, elements, charges."""
     for lab in labs(cls):
         fd = lab.create()
-        stored(lab, fd)
+        taken = [key for key, _ in stored(lab, fd)]
         try:
             json.dumps(lab.map_of(fd).rec.priv)
         except (TypeError, ValueError) as exc:
             demand(False, f"rec.priv cannot be kept as JSON: {exc}")
-        seen = _view(lab, fd)
+        seen, held = _view(lab, fd), _held(lab, fd, taken)
         lab.commit_and_reopen()
+        demand(
+            _held(lab, fd, taken) == held,
+            f"{lab.profile}: elements are gone after a round trip: kept in the object only",
+        )
         demand(_view(lab, fd) == seen, f"{lab.profile}: the map differs after a round trip")
         stored(lab, fd)
         lab.demand_sound("after a round trip")
         lab.bpf.close(fd)
         lab.demand_sound("after a round trip and close")
+
+
+def _held(lab: Lab, fd: int, keys: list[bytes | None]) -> list[str]:
+    """Look up what was stored, whatever a walk shows."""
+    return [repr(attempt(lab.bpf.map_lookup_elem, fd, key)) for key in keys]
 
 
 def _view(lab: Lab, fd: int) -> dict[str, Any]:
@@ -401,6 +433,7 @@ RULES: dict[str, Rule] = {
         elements,
         flags,
         deletion,
+        reuse,
         failslab,
         failslab_update,
         memory_max,

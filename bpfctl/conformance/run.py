@@ -55,6 +55,13 @@ def types_of(what: str) -> list[type[MapType]]:
         for entry in plugins.entry_points(plugins.MAP_TYPES_GROUP)
         if entry.dist is not None and entry.dist.name.replace("_", "-") == what.replace("_", "-")
     ]
+    for entry in entries:
+        hider = plugins.hidden_by(entry)
+        if hider:
+            raise CommandError(
+                f"map type '{entry.name}' of {what} is hidden by {hider}",
+                hint="a map type's name has to be its own: rename it, and its entry point",
+            )
     names = [entry.name for entry in entries]
     if not names:
         names = _names_in_module(what)

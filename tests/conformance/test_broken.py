@@ -130,6 +130,11 @@ class IgnoresFlags(Working):
         pass
 
 
+class ForgetsToFree(Working):
+    def free_elem(self, payer: int) -> None:
+        pass  # closing the map frees it, late
+
+
 class LeaksElements(Working):
     def free_elem(self, payer: int) -> None:
         self.rec.objcg, self.mem.owner_id = 0, 0  # looks for the element in the wrong place
@@ -204,6 +209,7 @@ BROKEN: dict[str, type[Working]] = {
     "elements": ForgetsValues,
     "flags": IgnoresFlags,
     "deletion": LeaksElements,
+    "reuse": ForgetsToFree,
     "failslab": HidesFailures,
     "failslab_update": CountsBeforeItAllocates,
     "memory_max": ForgivesTheLimit,

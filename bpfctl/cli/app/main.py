@@ -96,9 +96,14 @@ def _main(argv: list[str], out: Out) -> int:
 
 
 def _unexpected(app: App, exc: Exception) -> Failure:
-    """Return the error for what must not happen: the file's fault if it is damaged, else ours."""
+    """Return the error for what must not happen: a plugin's fault, the file's if it is damaged,
+    else ours."""
+    from bpfctl.cli.plugin.fault import of_a_plugin
     from bpfctl.store.state import damage
 
+    plugin = of_a_plugin(exc)
+    if plugin is not None:
+        return plugin
     try:
         found = damage(app.settings.state)
     except Failure as refusal:

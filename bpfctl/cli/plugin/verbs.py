@@ -68,9 +68,10 @@ def _listing() -> list[dict[str, Any]]:
         {"name": name, "kind": "observer", "module": module, "source": BUILT_IN, "state": "ok"}
         for name, module in plugins.BUILTIN_OBSERVERS.items()
     ]
-    for name, entry in _third_party(plugins.MAP_TYPES_GROUP).items():
-        state = "hidden by the built-in type" if name in plugins.BUILTIN else _state_of(name)
-        rows.append(_row(name, "map type", entry, state))
+    for entry in plugins.entry_points(plugins.MAP_TYPES_GROUP):
+        hider = plugins.hidden_by(entry)
+        state = f"hidden by {hider}" if hider else _state_of(entry.name)
+        rows.append(_row(entry.name, "map type", entry, state))
     for name, entry in _third_party(plugins.OBSERVERS_GROUP).items():
         rows.append(_row(name, "observer", entry, "loaded on demand"))
     return rows

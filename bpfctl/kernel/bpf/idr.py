@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bpfctl import plugins
-from bpfctl.errors import E, KernelError, PluginMissing
+from bpfctl.errors import E, KernelError
 from bpfctl.kernel.ids import Ids
 from bpfctl.kernel.records import BtfRecord, MapRecord, SimObject
 from bpfctl.kernel.storage import Registry, Storage
@@ -50,14 +50,20 @@ class Maps:
             rec = self.records.get(map_id)
             if rec is None:
                 raise KernelError(E.NOENT, f"map {map_id}")
-            cls = plugins.type_class(rec.type)
-            if cls is None:
-                raise PluginMissing(
-                    f"map {map_id} is of a type that no installed plugin offers",
-                    hint="install the plugin that it was created with",
-                )
-            found = self._live[map_id] = cls(self._kernel, rec)
+            found = self._live[map_id] = self._made(rec)
         return found
+
+    def _made(self, rec: MapRecord) -> MapType:
+        reason = ""
+        try:
+            cls = plugins.type_class(rec.type)
+        except plugins.PluginError as exc:
+            cls, reason = None, exc.text
+        if cls is not None:
+            return cls(self._kernel, rec)
+        from bpfctl.kernel.bpf.orphan import OrphanMap
+
+        return OrphanMap(self._kernel, rec, reason)
 
     def of_type(self, name: str) -> list[MapType]:
         """Return all live maps of a type."""

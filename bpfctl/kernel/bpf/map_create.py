@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bpfctl import plugins
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.bpf import btf, offload
 from bpfctl.kernel.bpf.map import NUMA_NO_NODE, MapType
@@ -184,6 +185,9 @@ def map_create(kernel: Kernel, task: Task, attr: MapCreateAttr) -> int:
 def _publish(kernel: Kernel, task: Task, new: MapType, fmode: int) -> int:
     rec = new.rec
     rec.id = kernel.maps.ids.take()
+    if new.name not in plugins.BUILTIN:
+        # Who has to be installed for this map to be used again.
+        rec.priv["plugin"] = {"type": new.name, "package": plugins.package_of(new.name)}
     kernel.maps.add(new)
     kernel.maps.inc(rec.id, user=True)
     try:
