@@ -63,6 +63,9 @@ class Kernel(Machine):
     def __init__(self, storage: Storage) -> None:
         super().__init__(storage)
         self.bpffs = BpfFs(storage)
+        self.refuses_unmodelled = False
+        """Programs that call what is not modelled are refused at load. A kernel that only measures
+        takes them: its verdicts are then the real one's."""
         self.signals: list[tuple[int, int]] = []
         """Signals that programs sent and that nobody has taken yet: pid, number."""
         self.maps: Maps = Maps(self)

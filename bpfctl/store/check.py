@@ -31,7 +31,7 @@ from bpfctl.kernel.records import (
 )
 from bpfctl.store.check_objects import check_objects
 from bpfctl.store.check_rows import check_rows
-from bpfctl.store.holders import held_by_maps
+from bpfctl.store.holders import held_by_maps, held_by_timers
 from bpfctl.store.schema import Table
 from bpfctl.store.sqlite import SqlStorage
 
@@ -304,6 +304,7 @@ def _check_references(view: _View) -> Iterator[str]:
     for row in view.rows(Attachment):
         holders["prog", row.prog_id] += not row.link_id
     holders.update(held_by_maps(view.conn))
+    holders.update(held_by_timers(view.conn))
     yield from _compare_counts(view, users, holders)
 
 

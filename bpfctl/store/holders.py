@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from bpfctl.kernel.bpf.facts import Ref, Row
     from bpfctl.kernel.bpf.map import MapType
 
+TIMER = "timer"
 _ROWS = 'SELECT "key", value, pos, aux FROM elem WHERE "map" = ? ORDER BY pos'
 
 
@@ -36,3 +38,11 @@ def held_by_maps(conn: sqlite3.Connection) -> Iterator[Ref]:
     """Yield (kind, id) of the object behind every reference that a map has."""
     for cls, rec in stored_maps(conn):
         yield from cls.holds(rec, stored_rows(conn, rec.id))
+
+
+def held_by_timers(conn: sqlite3.Connection) -> Iterator[Ref]:
+    """Yield (kind, id) of the program behind every timer's callback."""
+    for (data,) in conn.execute('SELECT "data" FROM output WHERE "kind" = ?', (TIMER,)):
+        prog_id = json.loads(data)["prog"]
+        if prog_id:
+            yield "prog", prog_id

@@ -51,7 +51,9 @@ def open_kernel(path: str | None = None, write: bool = True) -> Iterator[Kernel]
     with open_storage(path, write) as storage:
         from bpfctl.kernel.kernel import Kernel
 
-        yield Kernel(storage)
+        kernel = Kernel(storage)
+        kernel.refuses_unmodelled = True
+        yield kernel
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from bpfctl.errors import E, KernelError
 from bpfctl.isa.insn import INSN_BYTES
 from bpfctl.kernel.bpf.jit import image_bytes
 from bpfctl.kernel.bpf.map_create import check_name
+from bpfctl.kernel.bpf.modelled import refuse_what_cannot_run
 from bpfctl.kernel.bpf.prog import map_ids
 from bpfctl.kernel.bpf.prog_attr import check_attr
 from bpfctl.kernel.bpf.prog_check import Program, verify
@@ -76,6 +77,8 @@ def _build(
     _check_kind_and_name(kernel, attr)
     memory.borrow_for_verifier(nr_insns)
     program = verify(kernel, task, attr, attach_type)
+    if kernel.refuses_unmodelled:
+        refuse_what_cannot_run(attr.insns)
     memory.grow(task, len(program.code))
     memory.alloc_info(attr.func_info_cnt, attr.line_info_cnt)
     memory.alloc_used_maps(len(program.map_ids))

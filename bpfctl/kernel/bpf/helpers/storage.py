@@ -85,3 +85,14 @@ def sk_storage_get(rt: Runtime, map_: MapHandle, sock: int, value: int, flags: i
 def sk_storage_delete(rt: Runtime, map_: MapHandle, sock: int) -> int:
     """Remove a socket's value: ENOENT, EINVAL."""
     return _delete(rt, map_, rt.vm.mirrors.at(sock, "socket"))
+
+
+@body(81)
+def get_local_storage(rt: Runtime, map_: MapHandle, flags: int) -> int:
+    """Return the address of the attachment's value; a test run has one of its own, of zeros."""
+    storages = rt.state.setdefault("cgroup_storage", {})
+    if map_.id not in storages:
+        region = rt.mem.alloc(map_.rec.value_size, "map", owner=map_.id)
+        rt.vm.retire(region)
+        storages[map_.id] = region.start
+    return int(storages[map_.id])
