@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bpfctl.light import dataclass
+
+# Told to somebody who watches while a command goes on; None: nobody does.
+notice: Callable[[str], None] | None = None
 
 # Kernel-internal, but it reaches user space from bpf(2); the C library has no name for it.
 ENOTSUPP = 524

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from bpfctl.errors import StateError
+from bpfctl.store.hostfile import os_error_text, rename
 from bpfctl.store.schema import ELEM_COLUMNS, all_tables
 from bpfctl.store.sqlite import SqlStorage
-from bpfctl.store.state import connect, open_storage, os_error_text, replacing
+from bpfctl.store.state import connect, open_storage, replacing
 
 
 def backup_path(path: str) -> str:
@@ -31,7 +32,7 @@ def keeping(path: str) -> Iterator[None]:
     _copy(path, part)
     try:
         yield
-        os.replace(part, backup_path(path))
+        rename(part, backup_path(path))
     except BaseException:
         os.unlink(part)
         raise

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from bpfctl.errors import Failure, KernelError, StateError, TaskKilled
+from bpfctl.store.file import (
+    damaged,
+    inspect,
+    is_our_journal,
+    is_spent,
+    journal_of,
+    refusal,
+    sqlite_errors,
+)
+from bpfctl.store.hostfile import make_folder, os_error_text, rename, sync_folder, touch
 from bpfctl.store.lite import sqlite3
+from bpfctl.store.lock import BUSY_SECONDS, SLICE_SECONDS, patiently
 from bpfctl.store.migrations import SCHEMA_VERSION, create, migrate
 from bpfctl.store.path import state_path
 from bpfctl.store.schema import APPLICATION_ID, all_tables
@@ -20,17 +30,12 @@ if TYPE_CHECKING:
     from bpfctl.kernel.config import Config
     from bpfctl.kernel.kernel import Kernel
 
-# A reader may hold the file as long as a pager shows its output, so writers are patient; they
-# wait in slices, between which Ctrl-C gets through.
-BUSY_SECONDS: Final = 600.0
-SLICE_SECONDS: Final = 1.0
-
 _SQLITE_NEEDED = (3, 37)  # STRICT tables
-_MAGIC = b"SQLite format 3\0"
 _URI_PLAIN = b"/._-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_HEADER_BYTES = 100
-_VERSION_AT = 60
-_APPLICATION_AT = 68
+# EXTRA: a command that reported success is on the disk, whatever happens to the machine; with FULL
+# the removal of the journal, which is the commit, may be lost. What a file of ours may contain
+# besides tables and indexes must not run.
+_PRAGMAS = ("synchronous = EXTRA", "cache_size = -65536", "trusted_schema = OFF")
 
 # Outcomes of a command that the simulated kernel has seen through: what it did stays done.
 _COMPLETED = (KernelError, Failure, TaskKilled)
@@ -65,19 +70,19 @@ def open_storage(
     :param make: whether a missing file is made; otherwise it is a :class:`StateError`.
     """
     where = path or state_path()
-    version = _inspect(where)
+    version = inspect(where)
     if version is None:
         if not make:
             raise StateError(
                 f"no state file {where}", hint="make one with 'bpfctl sim new', or check --state"
             )
         create_state(where)
-    with _sqlite_errors(where):
+    with sqlite_errors(where):
         conn = connect(where)
         try:
             if not write:
-                _upgrade(conn)
-            _begin(conn, write)
+                _upgrade(conn, where)
+            _begin(conn, where, write)
             storage = SqlStorage(conn)
             yield from _transaction(storage, write)
         finally:
@@ -98,7 +103,7 @@ def _transaction(storage: SqlStorage, write: bool) -> Iterator[SqlStorage]:
 def commit(storage: SqlStorage) -> None:
     """Write all changes and end the transaction; wait for readers to finish first."""
     storage.flush()
-    _patiently(storage.conn, "COMMIT")
+    patiently(storage.conn, "COMMIT", _file_of(storage.conn))
 
 
 def connect(path: str, *, make: bool = False) -> sqlite3.Connection:
@@ -109,11 +114,11 @@ def connect(path: str, *, make: bool = False) -> sqlite3.Connection:
         )
     name = _uri(path, "rwc" if make else "rw")
     conn = sqlite3.connect(name, timeout=SLICE_SECONDS, isolation_level=None, uri=True)
-    # FULL: a command that reported success is on the disk, whatever happens to the machine.
     try:
-        conn.executescript("PRAGMA synchronous = FULL; PRAGMA cache_size = -65536")
+        for pragma in _PRAGMAS:
+            patiently(conn, f"PRAGMA {pragma}", path)
     except UnicodeDecodeError as exc:  # SQLite quotes what it cannot read
-        raise _damaged(path, "malformed database schema") from exc
+        raise damaged(path, "malformed database schema") from exc
     return conn
 
 
@@ -128,16 +133,16 @@ def _uri(path: str, mode: str) -> str:
     return f"file:{quoted}?mode={mode}"
 
 
-def _begin(conn: sqlite3.Connection, write: bool) -> None:
+def _begin(conn: sqlite3.Connection, path: str, write: bool) -> None:
     """Start the transaction, take its lock, and bring an older file up to date."""
     if write:
-        _patiently(conn, "BEGIN IMMEDIATE")
-        version = _user_version(conn)
+        patiently(conn, "BEGIN IMMEDIATE", path)
+        version = _user_version(conn, path)
         if version < SCHEMA_VERSION:
             _migrate(conn, version)
     else:
         conn.execute("BEGIN")
-        _user_version(conn)
+        _user_version(conn, path)
 
 
 def _migrate(conn: sqlite3.Connection, version: int) -> None:
@@ -145,110 +150,21 @@ def _migrate(conn: sqlite3.Connection, version: int) -> None:
     try:
         migrate(conn, version)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as exc:
-        raise _damaged(_file_of(conn), f"rows of version {version} cannot be read") from exc
+        raise damaged(_file_of(conn), f"rows of version {version} cannot be read") from exc
 
 
 def _file_of(conn: sqlite3.Connection) -> str:
     return str(conn.execute("PRAGMA database_list").fetchone()[2])
 
 
-def _upgrade(conn: sqlite3.Connection) -> None:
-    if _user_version(conn) < SCHEMA_VERSION:
-        _begin(conn, write=True)
-        _patiently(conn, "COMMIT")
+def _upgrade(conn: sqlite3.Connection, path: str) -> None:
+    if _user_version(conn, path) < SCHEMA_VERSION:
+        _begin(conn, path, write=True)
+        patiently(conn, "COMMIT", path)
 
 
-def _user_version(conn: sqlite3.Connection) -> int:
-    return int(_patiently(conn, "PRAGMA user_version").fetchone()[0])
-
-
-def _patiently(conn: sqlite3.Connection, sql: str) -> sqlite3.Cursor:
-    """Execute a statement that may have to wait for other commands."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            return conn.execute(sql)
-        except sqlite3.OperationalError as exc:
-            if "locked" not in str(exc) or time.monotonic() >= deadline:
-                raise
-
-
-def _inspect(path: str) -> int | None:
-    """Return the schema version of a state file, or None if there is no file.
-
-    Looks at the first bytes only, and not through SQLite, which would touch the file.
-
-    :raises StateError: there is something else at ``path``, or a file from a newer version.
-    """
-    try:
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):
-            raise _refusal(path, "it is a directory" if stat.S_ISDIR(mode) else "it is not a file")
-        with open(path, "rb") as file:
-            header = file.read(_HEADER_BYTES)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as exc:
-        raise _refusal(path, os_error_text(exc)) from exc
-    if not header:
-        raise _refusal(path, "it is empty", "delete it; the next command makes a new one")
-    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
-        raise _refusal(path, "it is not a bpfctl state file")
-    if _number(header, _APPLICATION_AT) != APPLICATION_ID:
-        raise _refusal(path, "it is an SQLite database of another application")
-    version = _number(header, _VERSION_AT)
-    if not 1 <= version <= SCHEMA_VERSION:
-        raise _refusal(
-            path,
-            f"it has format {version}, and this bpfctl knows formats 1 to {SCHEMA_VERSION}",
-            "use a newer bpfctl",
-        )
-    return version
-
-
-def _number(header: bytes, at: int) -> int:
-    return int.from_bytes(header[at : at + 4], "big")
-
-
-def _refusal(path: str, why: str, hint: str = "") -> StateError:
-    return StateError(
-        f"cannot use state file {path!r}: {why}",
-        hint=hint or "choose another file with --state or $BPFCTL_STATE",
-    )
-
-
-def os_error_text(exc: OSError | ValueError) -> str:
-    """Return what went wrong with a file of the host, in lower case."""
-    text = (exc.strerror if isinstance(exc, OSError) else "") or str(exc)
-    return text[:1].lower() + text[1:]
-
-
-@contextmanager
-def _sqlite_errors(path: str) -> Iterator[None]:
-    """Turn errors of the database into :class:`StateError`."""
-    try:
-        yield
-    except sqlite3.DatabaseError as exc:
-        if isinstance(exc, _BUGS):
-            raise
-        raise _database_error(path, exc) from exc
-
-
-# The program's faults, not the file's.
-_BUGS = (sqlite3.IntegrityError, sqlite3.NotSupportedError, sqlite3.ProgrammingError)
-
-
-def _database_error(path: str, exc: sqlite3.Error) -> StateError:
-    text = str(exc)
-    for part, why, hint in _DATABASE_ERRORS:
-        if part in text:
-            return _refusal(path, why, hint)
-    return _damaged(path, text)
-
-
-def _damaged(path: str, why: str) -> StateError:
-    hint = "take the last 'bpfctl sim export', or start anew with another --state"
-    return _refusal(path, f"it is damaged ({why})", hint)
+def _user_version(conn: sqlite3.Connection, path: str) -> int:
+    return int(patiently(conn, "PRAGMA user_version", path).fetchone()[0])
 
 
 def damage(path: str | None = None) -> StateError | None:
@@ -261,7 +177,7 @@ def damage(path: str | None = None) -> StateError | None:
     from bpfctl.store.check import check_state
 
     where = path or state_path()
-    if _inspect(where) is None:
+    if inspect(where) is None:
         return None
     with open_storage(where, write=False, make=False) as storage:
         try:
@@ -270,17 +186,7 @@ def damage(path: str | None = None) -> StateError | None:
             raise
         except Exception as exc:  # the check trips over the same row
             findings = [str(exc)]
-    return _damaged(where, findings[0]) if findings else None
-
-
-# Part of SQLite's message: what it means here, hint.
-_DATABASE_ERRORS = (
-    ("readonly", "permission denied: it cannot be written", ""),
-    ("unable to open", "its folder cannot be written", ""),
-    ("locked", "another command has held it for ten minutes", "end that command, then repeat"),
-    ("full", "the disk is full", "free some space, then repeat; the state is as before"),
-    ("disk I/O error", "reading or writing failed", "check the disk, then repeat"),
-)
+    return damaged(where, findings[0]) if findings else None
 
 
 def boot_with(config: Config | None = None) -> Boot:
@@ -306,9 +212,9 @@ def create_state(path: str, boot: Boot | None = None) -> bool:
     :raises StateError: the file cannot be made.
     """
     try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        make_folder(path)
     except (OSError, ValueError) as exc:
-        raise _refusal(path, os_error_text(exc)) from exc
+        raise refusal(path, os_error_text(exc)) from exc
     while not os.path.exists(path):
         booted = _build(path, f"{path}-new", boot or boot_with())
         if _move(f"{path}-new", path):
@@ -317,17 +223,24 @@ def create_state(path: str, boot: Boot | None = None) -> bool:
 
 
 def _build(path: str, building: str, boot: Boot) -> bool:
-    """Fill the file ``building``, unless another maker has done so or has finished."""
+    """Fill the file ``building``, unless another maker has done so or has finished.
+
+    :raises StateError: there is a file of another program under one of the names.
+    """
+    try:
+        touch(building)
+    except (OSError, ValueError) as exc:
+        raise refusal(path, f"{building!r}: {os_error_text(exc)}") from exc
     booted = False
-    with _sqlite_errors(path):
+    with sqlite_errors(building):
+        # Another maker may have taken the file away since.
         conn = connect(building, make=True)
         try:
-            _patiently(conn, "BEGIN EXCLUSIVE")
+            patiently(conn, "BEGIN EXCLUSIVE", building)
             if os.path.exists(path):
-                _unlink(building)
-            elif _user_version(conn) == 0:
-                # No state means that a journal of that name is of a file deleted by hand.
-                _unlink(f"{path}-journal")
+                _drop(conn, building)
+            elif _is_empty(building):
+                _clear_journal(path)
                 create(conn)
                 storage = SqlStorage(conn)
                 try:
@@ -337,9 +250,37 @@ def _build(path: str, building: str, boot: Boot) -> bool:
                     raise
                 commit(storage)
                 booted = True
+            elif not _has_our_mark(conn):
+                raise refusal(path, f"{building!r} is of another application", "move it away")
         finally:
             conn.close()
     return booted
+
+
+def _is_empty(building: str) -> bool:
+    """Tell whether nobody has written anything; what a maker that died began is undone by then."""
+    return os.path.exists(building) and os.path.getsize(building) == 0
+
+
+def _has_our_mark(conn: sqlite3.Connection) -> bool:
+    return bool(conn.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID)
+
+
+def _drop(conn: sqlite3.Connection, building: str) -> None:
+    """Remove what another maker, who was quicker, has no use for."""
+    if _is_empty(building) or _has_our_mark(conn):
+        _unlink(building)
+
+
+def _clear_journal(path: str) -> None:
+    """Remove the journal of a state that was deleted by hand: it would be applied to the next.
+
+    :raises StateError: it is a file of another program.
+    """
+    if not is_our_journal(path):
+        where = journal_of(path)
+        raise refusal(path, f"{where!r} would be taken for its journal", "move that file away")
+    _unlink(journal_of(path))
 
 
 def _move(building: str, path: str) -> bool:
@@ -347,14 +288,14 @@ def _move(building: str, path: str) -> bool:
     deadline = time.monotonic() + BUSY_SECONDS
     while not os.path.exists(path):
         try:
-            os.rename(building, path)
+            rename(building, path)
             return True
         except FileNotFoundError:
             return False
         except OSError as exc:
             # Windows: another maker still has it open.
             if os.name != "nt" or time.monotonic() >= deadline:
-                raise _refusal(path, os_error_text(exc)) from exc
+                raise refusal(path, os_error_text(exc)) from exc
             time.sleep(0.01)
     return False
 
@@ -362,12 +303,13 @@ def _move(building: str, path: str) -> bool:
 def _unlink(path: str) -> None:
     try:
         os.unlink(path)
+        sync_folder(path)
     except FileNotFoundError:
         pass
     except OSError as exc:
         # Windows: another maker has it open, and will take care of it.
         if os.name != "nt":
-            raise _refusal(path, os_error_text(exc)) from exc
+            raise refusal(path, os_error_text(exc)) from exc
 
 
 @contextmanager
@@ -428,19 +370,8 @@ def _replace(path: str, boot: Boot) -> None:
     try:
         reset_state(path, boot)
     except StateError:
-        if not _is_spent(path):
+        if not is_spent(path):
             raise
         _unlink(path)
         if not create_state(path, boot):
             reset_state(path, boot)
-
-
-def _is_spent(path: str) -> bool:
-    """Tell whether a file is empty, or bears our mark."""
-    try:
-        with open(path, "rb") as file:
-            header = file.read(_HEADER_BYTES)
-    except OSError:
-        return False
-    ours = header.startswith(_MAGIC) and _number(header, _APPLICATION_AT) == APPLICATION_ID
-    return ours or not header

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from bpfctl import errors
 from bpfctl.cli.app import usage
 from bpfctl.cli.app.base_btf import BadBaseBtf
 from bpfctl.cli.app.dispatch import find_own, report
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return answer(os.environ[COMPLETE_VARIABLE])
     out = Out()
+    if sys.stderr is not None and sys.stderr.isatty():
+        errors.notice = _notice
     try:
         status = _main(list(sys.argv[1:] if argv is None else argv), out)
         out.flush()
@@ -43,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"Error: can't write the output: {exc.strerror}\n")
         return OUTPUT_STATUS
     return status
+
+
+def _notice(text: str) -> None:
+    print(f"bpfctl: {text}", file=sys.stderr)
 
 
 def run() -> None:

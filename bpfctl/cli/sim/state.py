@@ -45,19 +45,13 @@ def export(app: App, file: str) -> None:
 
 def _write_file(path: str, lines: Iterator[str]) -> int:
     """Write lines to ``path``, which is replaced only when all are written."""
-    part = f"{path}.part"
+    from bpfctl.store.hostfile import whole_file
+
     count = 0
-    with _file_errors(path):
-        try:
-            with open(part, "w", encoding="utf-8", newline="\n") as file:
-                for line in lines:
-                    file.write(f"{line}\n")
-                    count += 1
-            os.replace(part, path)
-        except BaseException:
-            if os.path.exists(part):
-                os.unlink(part)
-            raise
+    with _file_errors(path), whole_file(path) as file:
+        for line in lines:
+            file.write(f"{line}\n")
+            count += 1
     return count
 
 

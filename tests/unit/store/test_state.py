@@ -12,7 +12,7 @@ import pytest
 
 from bpfctl.errors import CommandError, E, KernelError, StateError, TaskKilled
 from bpfctl.kernel.records import Counter, Setting, Task
-from bpfctl.store import migrations, state
+from bpfctl.store import file, migrations, state
 from bpfctl.store.path import default_path, state_path
 from bpfctl.store.schema import APPLICATION_ID
 from bpfctl.store.sqlite import SqlStorage
@@ -248,7 +248,7 @@ def test_permission_denied(path, what):
     [
         ("attempt to write a readonly database", "permission denied"),
         ("unable to open database file", "its folder cannot be written"),
-        ("database is locked", "has held it for ten minutes"),
+        ("database is locked", "another command holds it"),
         ("database or disk is full", "the disk is full"),
         ("disk I/O error", "reading or writing failed"),
         ("database disk image is malformed", "it is damaged (database disk image is malformed)"),
@@ -274,6 +274,7 @@ def test_older_files_are_migrated_once(path, monkeypatch):
     monkeypatch.setattr(migrations, "step", step)
     monkeypatch.setattr(migrations, "SCHEMA_VERSION", newer)
     monkeypatch.setattr(state, "SCHEMA_VERSION", newer)
+    monkeypatch.setattr(file, "SCHEMA_VERSION", newer)
     assert uid_of(path) == 7
     assert uid_of(path) == 7
     with open_storage(path) as storage:
