@@ -44,7 +44,8 @@ def record(folder: Path, commands: list[list[str]], env: dict[str, str]) -> list
     ops: list[Op] = []
     for number, argv in enumerate(commands):
         log = folder.parent / f"strace.{number}"
-        trace = ["strace", "-f", "-y", "-xx", "-s", "100000000", "-e", f"trace={CALLS}", "-o", log]
+        trace = ["strace", "-f", "-y", "-xx", "-s", "100000000", "-e", f"trace={CALLS}"]
+        trace += ["-o", str(log)]
         subprocess.run(
             [*trace, *BPFCTL, *argv], check=True, stdout=subprocess.DEVNULL,
             env={**os.environ, **env}, timeout=120,

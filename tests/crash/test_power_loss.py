@@ -27,7 +27,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Op]]:
     folder = tmp_path_factory.mktemp("power") / "disk"
     folder.mkdir()
     env = {"BPFCTL_STATE": str(folder / "sub" / "state.db")}
-    create = "type hash key 4 value 8 entries 10 name".split()
+    create = ["type", "hash", "key", "4", "value", "8", "entries", "10", "name"]
     commands = [["sim", "new", "--kernel", KERNEL]]
     commands += [["map", "create", f"/sys/fs/bpf/{name}", *create, name] for name in MADE]
     commands.append(["sim", "export", str(folder / "text")])
