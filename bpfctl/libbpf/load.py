@@ -147,7 +147,9 @@ class Loader(Steps):
             self._refuse_struct_ops()
             self._relocate_core()
             if self.obj.btf is not None:
-                self.load_btf(self.obj.btf.raw)
+                from bpfctl.libbpf.btf_sanitize import sanitize
+
+                self.load_btf(sanitize(self.bpf, self.obj.btf))
             for made in self.maps:
                 self._create(made)
             for program in self.programs:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Warn = Callable[[str], None]
 
 ANY_BTF_ID = 1
+_WALK = 3  # log levels that show the verifier's walk
 _NEEDS_TARGET = frozenset(PROG_TYPE_NUMBER[name] for name in ("tracing", "lsm"))
 _EXT = PROG_TYPE_NUMBER["ext"]
 
@@ -133,13 +134,14 @@ class Steps:
         options = self.options
         if options.log_level:
             attr.log_level, attr.log_size = options.log_level, options.log_size
+        walked = options.log_level & _WALK
         try:
             try:
                 fd = self.bpf.prog_load(attr)
             except KernelError as exc:
-                if attr.log_level or exc.code == E.PERM:
+                if walked or exc.code == E.PERM:
                     raise
-                attr.log_level, attr.log_size = 1, options.log_size
+                attr.log_level, attr.log_size = options.log_level | 1, options.log_size
                 fd = self.bpf.prog_load(attr)
         except KernelError as exc:
             attr.log = self.explain_log(spec, attr.log)
@@ -151,7 +153,7 @@ class Steps:
             raise
         if options.tried is not None:
             options.tried(spec.name, attr, None)
-        if options.log_level:
+        if walked:
             self._show_log(label, attr.log)
         return fd
 

@@ -16,7 +16,7 @@ OBJECTS = [
     "help", "batch", "prog", "map", "link", "cgroup", "perf", "net", "feature", "btf", "gen",
     "struct_ops", "iter", "version",
 ]  # fmt: skip
-OWN = ["sim", "memcg", "task", "plugin", "sample", "cost", "series", "why", "completion"]
+OWN = ["sim", "memcg", "task", "plugin", "sample", "cost", "check", "series", "why", "completion"]
 MAPS = ["1", "2", "3", "4"]
 NAMES = ["flows", "jobs", "progs", "outer"]
 PINS = [f"/sys/fs/bpf/{name}" for name in ("flows", "outer", "progs", "sub/jobs")]

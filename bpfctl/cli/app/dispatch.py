@@ -46,6 +46,7 @@ OWN_OBJECTS = {
     "plugin": Object("bpfctl.cli.plugin.verbs:plugin", "map types and observers"),
     "sample": Object("bpfctl.cli.sample.verbs:sample", "the kernel's BPF samples"),
     "cost": Object("bpfctl.cli.cost.verbs:cost", "what maps and programs cost"),
+    "check": Object("bpfctl.cli.check.verbs:check", "will objects load, and if not, why"),
     "series": Object("bpfctl.cli.series.verbs:series", "the 34 patches to memcg accounting"),
     "why": Object("bpfctl.cli.why.verbs:why", "the last failure, explained"),
     "completion": Object("bpfctl.cli.complete.verbs:completion", "scripts for the shells"),
