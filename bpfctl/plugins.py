@@ -151,9 +151,14 @@ def map_type(name: str) -> type[MapType] | None:
     entry = _entry(name)
     if entry is None:
         return None
-    module = entry.value.partition(":")[0]
-    register(_load(name, module), module)
-    offered = _checked(module, lambda: _offered(module))
+    module, _, attribute = entry.value.partition(":")
+    loaded = _load(name, module)
+    if attribute:
+        # The entry point names the class: no hook needs to be asked.
+        offered = _checked(module, lambda: [getattr(loaded, attribute)])
+    else:
+        register(loaded, module)
+        offered = _checked(module, lambda: _offered(module))
     if name not in offered:
         has = f"it offers {', '.join(sorted(offered))}" if offered else "it has no such hook"
         raise PluginError(

@@ -17,11 +17,11 @@ from conftest import Cli
 PACKAGES = Path(__file__).parents[2] / "plugins"
 OBJECTS = Path(__file__).parents[1] / "data" / "objects"
 
-# Distribution: its module and the type that it offers.
+# Distribution: its entry point, a module with a hook or a class, and the type that it offers.
 OFFERED = {
     "bpfctl-counting-bloom": ("bpfctl_counting_bloom", "counting_bloom"),
-    "bpfctl-percpu-list": ("bpfctl_percpu_list", "percpu_list"),
-    "bpfctl-prog-table": ("bpfctl_prog_table", "prog_table"),
+    "bpfctl-percpu-list": ("bpfctl_percpu_list:PercpuList", "percpu_list"),
+    "bpfctl-prog-table": ("bpfctl_prog_table:ProgTable", "prog_table"),
 }
 
 
@@ -29,11 +29,11 @@ OFFERED = {
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make the packages of plugins/ look as if pip had installed them."""
     plugins.map_type.cache_clear()
-    for package, (module, kind) in OFFERED.items():
-        facts = tmp_path / "site" / f"{module}-0.1.dist-info"
+    for package, (value, kind) in OFFERED.items():
+        facts = tmp_path / "site" / f"{package.replace('-', '_')}-0.1.dist-info"
         facts.mkdir(parents=True)
         (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.1\n")
-        (facts / "entry_points.txt").write_text(f"[bpfctl.map_types]\n{kind} = {module}\n")
+        (facts / "entry_points.txt").write_text(f"[bpfctl.map_types]\n{kind} = {value}\n")
         monkeypatch.syspath_prepend(str(PACKAGES / package / "src"))
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     yield

@@ -1,10 +1,6 @@
 from bpfctl_counting_bloom import CountingBloom
 
-from bpfctl.conformance.run import check_type
-from bpfctl.kernel.kernel import Kernel
-from bpfctl.libbpf.bpf import Bpf
-from bpfctl.plugins import type_number
-from bpfctl.uapi import MapCreateAttr
+from bpfctl.api import Bpf, MapCreateAttr, boot, check_type, type_number
 
 
 def test_conforms() -> None:
@@ -12,7 +8,7 @@ def test_conforms() -> None:
 
 
 def test_counts_go_up_and_down() -> None:
-    kernel = Kernel.in_memory("6.12")
+    kernel = boot("6.12")
     bpf = Bpf(kernel, kernel.start_command())
     fd = bpf.map_create(MapCreateAttr(type_number("counting_bloom"), 4, 4, 100))
     key = b"\1\2\3\4"
@@ -24,7 +20,7 @@ def test_counts_go_up_and_down() -> None:
 
 
 def test_memory_does_not_grow() -> None:
-    kernel = Kernel.in_memory("6.12")
+    kernel = boot("6.12")
     kernel.memcg.create("/g")
     bpf = Bpf(kernel, kernel.spawn("t", cgroup="/g").pid)
     fd = bpf.map_create(MapCreateAttr(type_number("counting_bloom"), 4, 4, 1000))

@@ -1,6 +1,6 @@
 from bpfctl_percpu_list import PercpuList
 
-from bpfctl.conformance.run import check_type
+from bpfctl.api import check_type
 
 
 def test_conforms() -> None:

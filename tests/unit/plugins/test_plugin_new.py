@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from bpfctl.conformance.run import check_type
 class Entry:
     """An entry point as an installed package would have it."""
 
-    def __init__(self, name: str, module: str) -> None:
+    def __init__(self, name: str, value: str) -> None:
         self.name = name
-        self.value = module
+        self.value = value
         self.dist = None
 
 
@@ -31,11 +32,13 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         target = tmp_path / "package"
         assert main(["plugin", "new", name, "--directory", str(target)]) == 0
         monkeypatch.syspath_prepend(str(target / "src"))
-        module = f"bpfctl_{name}"
+        written = re.search(rf'^{name} = "(.+)"$', (target / "pyproject.toml").read_text(), re.M)
+        assert written
+        value = written[1]
         monkeypatch.setattr(
             plugins,
             "entry_points",
-            lambda group: [Entry(name, module)] if group == plugins.MAP_TYPES_GROUP else [],
+            lambda group: [Entry(name, value)] if group == plugins.MAP_TYPES_GROUP else [],
         )
         plugins.map_type.cache_clear()
         return target

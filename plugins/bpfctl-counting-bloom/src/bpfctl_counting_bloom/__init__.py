@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from bpfctl.errors import E, KernelError
-from bpfctl.hookspecs import hookimpl
-from bpfctl.kernel.bpf.example import Example
-from bpfctl.kernel.bpf.map import BPF_F_ACCESS_MASK, MapType, roundup_pow_of_two
-from bpfctl.kernel.jhash import jhash
-from bpfctl.kernel.records import Task
-from bpfctl.uapi import BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST, U32_MAX, MapCreateAttr
+from bpfctl.api import (
+    BPF_EXIST,
+    BPF_F_ACCESS_MASK,
+    BPF_F_NUMA_NODE,
+    BPF_NOEXIST,
+    U32_MAX,
+    E,
+    Example,
+    KernelError,
+    MapCreateAttr,
+    MapType,
+    Task,
+    hookimpl,
+    jhash,
+    roundup_pow_of_two,
+)
 
 CREATE_FLAGS = BPF_F_NUMA_NODE | BPF_F_ACCESS_MASK
 MAX_KEY_SIZE = 512

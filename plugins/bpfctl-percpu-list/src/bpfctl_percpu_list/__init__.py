@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from bpfctl.errors import E, KernelError
-from bpfctl.hookspecs import hookimpl
-from bpfctl.kernel.bpf.example import Example
-from bpfctl.kernel.bpf.map import BPF_F_ACCESS_MASK, MapType, round_up
-from bpfctl.kernel.records import Task
-from bpfctl.map_values import PERCPU
-from bpfctl.uapi import BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST, MapCreateAttr
+from bpfctl.api import (
+    BPF_EXIST,
+    BPF_F_ACCESS_MASK,
+    BPF_F_NUMA_NODE,
+    BPF_NOEXIST,
+    PERCPU,
+    E,
+    Example,
+    KernelError,
+    MapCreateAttr,
+    MapType,
+    Task,
+    round_up,
+)
 
 CREATE_FLAGS = BPF_F_NUMA_NODE | BPF_F_ACCESS_MASK
 MAX_KEY_SIZE = 512
@@ -105,9 +112,3 @@ class PercpuList(MapType):
         if count > 0:
             self._alloc_element(count)
             self.rec.nr_elems += count
-
-
-@hookimpl
-def map_types() -> list[type[MapType]]:
-    """Offer the type to bpfctl."""
-    return [PercpuList]

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from bpfctl.errors import E, KernelError
-from bpfctl.hookspecs import hookimpl
-from bpfctl.kernel.bpf.example import Element, Example
-from bpfctl.kernel.bpf.map import MapType, round_up
-from bpfctl.kernel.records import Task
-from bpfctl.libbpf.bpf import Bpf
-from bpfctl.map_values import PROG
-from bpfctl.uapi import BPF_ANY, MapCreateAttr, ProgLoadAttr
+from bpfctl.api import (
+    BPF_ANY,
+    PROG,
+    Bpf,
+    E,
+    Element,
+    Example,
+    KernelError,
+    MapCreateAttr,
+    MapType,
+    ProgLoadAttr,
+    Task,
+    round_up,
+)
 
 MAX_KEY_SIZE = 64
 STRUCT_SIZE = 320
 # The list's links and the program's pointer.
 NODE_HEAD = 24
 # r0 = 0; exit
-RETURN_0 = bytes.fromhex("b700000000000000" "9500000000000000")
+RETURN_0 = bytes.fromhex("b7000000000000009500000000000000")
 
 
 def _programs(bpf: Bpf, nr: int) -> list[Element]:
@@ -129,9 +135,3 @@ class ProgTable(MapType):
         if count > 0:
             self.map_mem().kmalloc("node", self._node, self.update_gfp(), count)
             self.rec.nr_elems += count
-
-
-@hookimpl
-def map_types() -> list[type[MapType]]:
-    """Offer the type to bpfctl."""
-    return [ProgTable]
