@@ -27,6 +27,7 @@ _SWEEP_CPUS = (1, 2, 4, 8, 16, 32, 64, 128)
 _SWEEP_FILLS: tuple[str, ...] = tuple(f"{share}%" for share in range(0, 101, 10))
 _MAX_BARS = 40
 _MAX_TABLES = 12
+_MAX_LINES = 6
 _WORDS = ("from", "name", "type", "kernel", "limit", "outcome")
 
 _HOLDS = {
@@ -36,10 +37,11 @@ _HOLDS = {
 }
 
 
-def render(plan: Plan, costs: list[MachineCost], actor: Actor) -> str:
+def render(plan: Plan, costs: list[MachineCost], actor: Actor, command: str = "") -> str:
     """Return the page. Charts of growth boot further kernels: up to 128 CPUs, every 10 % of fill.
 
-    They are drawn for each kernel of ``costs`` at its first CPU count.
+    They are drawn for each kernel of ``costs`` at its first CPU count. ``command`` is what made the
+    page.
     """
     firsts = list({cost.machine.label: cost for cost in reversed(costs)}.values())[::-1]
     style = (resources.files("bpfctl.cost") / "report.css").read_text(encoding="utf-8")
@@ -47,12 +49,13 @@ def render(plan: Plan, costs: list[MachineCost], actor: Actor) -> str:
         "<h1>What it costs</h1>",
         f'<p class="soft">{escape(_what(plan))} Simulated by bpfctl {__version__}: kernels booted '
         "in memory, every object created there, every map filled.</p>",
+        f'<p class="soft">Made by <code>{escape(command)}</code></p>' if command else "",
         _limits(costs),
-        _cards(firsts),
+        _cards(costs[:_MAX_TABLES]),
         "<h2>Memory by map</h2>",
-        *(_by_map(cost) for cost in firsts),
+        *(_by_map(cost) for cost in costs[:_MAX_TABLES]),
         *_growth_with_cpus(plan, costs, firsts, actor),
-        *_growth_with_fill(plan, firsts, actor),
+        *_growth_with_fill(plan, costs if len(costs) <= _MAX_LINES else firsts, actor),
         "<h2>All figures</h2>",
         *(_table(machine_table(cost, size)) for cost in costs[:_MAX_TABLES]),
         _words(),
@@ -205,10 +208,15 @@ def _growth_with_cpus(
 
 def _growth_with_fill(plan: Plan, firsts: list[MachineCost], actor: Actor) -> list[str]:
     taken, held = [], []
+    several = len({first.machine.cpus for first in firsts}) > 1
     for first in firsts:
         totals = price(plan, first.machine, _SWEEP_FILLS, actor).totals[1:]
-        taken.append(Series(first.machine.label, [_taken(total) for total in totals]))
-        held.append(Series(_held_name(first), [_held(first)(total) for total in totals]))
+        cpus = f", {first.machine.cpus} CPUs" if several else ""
+        name = f"{first.machine.label}{cpus}"
+        taken.append(Series(name, [_taken(total) for total in totals]))
+        held.append(
+            Series(f"{_held_name(first)}{cpus}", [_held(first)(total) for total in totals])
+        )
     return ["<h2>Growth with fill</h2>", *_pair("elements in every map", _SWEEP_FILLS, taken, held)]
 
 

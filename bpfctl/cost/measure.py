@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 from bpfctl import plugins
 from bpfctl.cost.boot import Actor, Live, Standing, World
@@ -11,6 +13,8 @@ from bpfctl.cost.choices import EMPTY, FULL, NOW, Limit, Machine, fill_passes
 from bpfctl.cost.plan import MapItem, Plan, ProgItem, Source
 from bpfctl.errors import KernelError, errno_name
 from bpfctl.libbpf.mapspec import STRUCT_OPS
+from bpfctl.light import field_names
+from bpfctl.uapi import ALL_CAPS, MapCreateAttr
 
 OOM_KILL = "OOM kill"
 _WITHOUT_ELEMENTS = frozenset(("ringbuf", "user_ringbuf"))
@@ -182,11 +186,39 @@ def refusal_of(machine: Machine, cost: ItemCost, exc: KernelError) -> Refusal:
         elif cost.item.spec.type == STRUCT_OPS:
             known = ", ".join(ops.name for ops in profile.struct_ops.types)
             reason = f"struct is {cost.item.ops or 'not said'}; this kernel has {known}"
+        elif exc.call is not None:
+            reason = _mended(machine, exc.call[1], exc.code) or exc.detail
     elif not cost.item.spec.type:
         reason = f"no program type claims section '{cost.item.spec.section}'"
     elif cost.item.spec.type >= profile.prog_types:
         reason = f"kernel {machine.release} has no program type {cost.item.type_name}"
     return Refusal(errno_name(exc.code), reason)
+
+
+def _mended(machine: Machine, attr: Any, errno: int) -> str:
+    """Return what would make a map that a check refuses, "" if that is not known."""
+    if not isinstance(attr, MapCreateAttr) or attr.inner_map_fd or attr.btf_value_type_id:
+        return ""
+    numbers = tuple(
+        (name, value)
+        for name in field_names(MapCreateAttr)
+        if isinstance(value := getattr(attr, name), int)
+    )
+    return _mending(machine.kernel, machine.patch, machine.page_size, numbers, errno)
+
+
+@lru_cache(maxsize=256)
+def _mending(
+    kernel: str, patch: int | None, page_size: int, attr: tuple[tuple[str, int], ...], errno: int
+) -> str:
+    """The same for all CPU counts: no check looks at them."""
+    from bpfctl.kernel.config import Config
+    from bpfctl.why.trial import Trial
+    from bpfctl.why.words import for_creation
+
+    config = Config(kernel=kernel, patch=patch, page_size=page_size)
+    given: dict[str, Any] = dict(attr)
+    return for_creation(Trial(MapCreateAttr(**given), config, 0, ALL_CAPS), errno)
 
 
 class Pricing:

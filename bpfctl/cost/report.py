@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from importlib import resources
 from typing import Any
 
 from bpfctl.cost.measure import Figures, ItemCost, MachineCost, Verdict
@@ -20,6 +21,16 @@ def all_hold(costs: list[MachineCost]) -> bool | None:
     return None if None in outcomes else True
 
 
+def refused_everywhere(costs: list[MachineCost]) -> list[ItemCost]:
+    """Return the maps and programs that no machine accepts, as the last one refused them."""
+    refusals = [{id(each.item): each for each in cost.refused} for cost in costs]
+    return [
+        each
+        for item, each in (refusals[-1] if refusals else {}).items()
+        if all(item in refused for refused in refusals)
+    ]
+
+
 def as_data(costs: list[MachineCost]) -> dict[str, Any]:
     """Return everything as dicts and lists."""
     return {
@@ -32,6 +43,11 @@ def as_data(costs: list[MachineCost]) -> dict[str, Any]:
 def level_names(cost: MachineCost) -> list[str]:
     """Return the names of the levels: the creation, then the fills."""
     return [CREATED, *(str(fill) for fill in cost.fills)]
+
+
+def schema_text() -> str:
+    """Return the JSON Schema of the answer."""
+    return (resources.files("bpfctl.cost") / "schema.json").read_text(encoding="utf-8")
 
 
 def _machine(cost: MachineCost) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from html import escape
 from itertools import count
 
 WIDTH = 760
+NARROW = 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 24, 14, 46
 _LINE_HEIGHT = 300
 _BAR, _GAP = 18, 8
 _NAME_WIDTH = 190
 _TICKS = 5
+_APART = 4  # lines that coincide
 _UNITS = ((1 << 40, "T"), (1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K"))
 _ids = count(1)
 
@@ -67,11 +69,25 @@ def _open(width: int, height: int, title: str, description: str) -> str:
 def line_chart(
     title: str, x_name: str, xs: Sequence[str], series: Sequence[Series]
 ) -> str:
-    """Return a line chart; ``xs`` are spread evenly."""
+    """Return a line chart, one for wide pages and one for narrow ones; ``xs`` are spread evenly.
+
+    Of lines that coincide each later one is drawn a little lower, so that all can be seen.
+    """
+    drawn = [_line_chart(width, title, x_name, xs, series) for width in (WIDTH, NARROW)]
+    return _both(*drawn) + legend([each.name for each in series])
+
+
+def _both(wide: str, narrow: str) -> str:
+    return f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
+
+
+def _line_chart(
+    width: int, title: str, x_name: str, xs: Sequence[str], series: Sequence[Series]
+) -> str:
     height = _LINE_HEIGHT
     top = max((value for each in series for value in each.values), default=0)
     ticks = _scale(top)
-    plot_w, plot_h = WIDTH - _LEFT - _RIGHT, height - _TOP - _BOTTOM
+    plot_w, plot_h = width - _LEFT - _RIGHT, height - _TOP - _BOTTOM
 
     def x_at(index: int) -> float:
         return _LEFT + (plot_w * index / (len(xs) - 1) if len(xs) > 1 else plot_w / 2)
@@ -81,22 +97,26 @@ def line_chart(
 
     said = "; ".join(f"{each.name}: {size(each.values[0])} to {size(each.values[-1])}"
                      for each in series if each.values)
-    out = [_open(WIDTH, height, title, f"{x_name} {xs[0]} to {xs[-1]}. {said}")]
+    out = [_open(width, height, title, f"{x_name} {xs[0]} to {xs[-1]}. {said}")]
     for tick in ticks:
         y = y_at(tick)
-        out.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" '
+        out.append(f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y:.1f}" '
                    f'y2="{y:.1f}"/><text class="tick" text-anchor="end" x="{_LEFT - 8}" '
                    f'y="{y + 4:.1f}">{size(tick)}</text>')
-    every = max(1, -(-len(xs) // 12))
+    every = max(1, -(-len(xs) // (plot_w // 55)))
     for index, label in enumerate(xs):
         if index % every == 0 or index == len(xs) - 1:
             out.append(f'<text class="tick" text-anchor="middle" x="{x_at(index):.1f}" '
                        f'y="{height - _BOTTOM + 18}">{escape(label)}</text>')
     out.append(f'<text class="axis" text-anchor="middle" x="{_LEFT + plot_w / 2:.0f}" '
                f'y="{height - 6}">{escape(x_name)}</text>')
+    before: list[list[int]] = []
     for number, each in enumerate(series):
-        out.append(_line(number, each, [(x_at(i), y_at(v)) for i, v in enumerate(each.values)], xs))
-    return "".join(out) + "</svg>" + legend([each.name for each in series])
+        lower = _APART * before.count(each.values)
+        before.append(each.values)
+        points = [(x_at(i), y_at(v) + lower) for i, v in enumerate(each.values)]
+        out.append(_line(number, each, points, xs))
+    return "".join(out) + "</svg>"
 
 
 def _line(
@@ -121,36 +141,42 @@ def legend(names: Sequence[str]) -> str:
 
 
 def bar_chart(title: str, part_names: Sequence[str], bars: Sequence[Bar]) -> str:
-    """Return horizontal bars, each of parts laid end to end."""
+    """Return horizontal bars, each of parts laid end to end, for wide and for narrow pages."""
+    drawn = [_bar_chart(width, title, part_names, bars) for width in (WIDTH, NARROW)]
+    return _both(*drawn) + legend(part_names)
+
+
+def _bar_chart(width: int, title: str, part_names: Sequence[str], bars: Sequence[Bar]) -> str:
+    name_width = min(_NAME_WIDTH, width * 2 // 5)
     height = _TOP + len(bars) * (_BAR + _GAP) + _BOTTOM
     top = max((sum(bar.parts) for bar in bars), default=0)
     ticks = _scale(top)
-    plot_w = WIDTH - _NAME_WIDTH - 80
+    plot_w = width - name_width - 60
     largest = max(bars, key=lambda bar: sum(bar.parts), default=Bar("nothing", [0]))
     said = f"{len(bars)} bars; the longest is {largest.name} with {size(sum(largest.parts))}"
-    out = [_open(WIDTH, height, title, said)]
+    out = [_open(width, height, title, said)]
     bottom = _TOP + len(bars) * (_BAR + _GAP)
     for tick in ticks:
-        x = _NAME_WIDTH + plot_w * tick / ticks[-1]
+        x = name_width + plot_w * tick / ticks[-1]
         out.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>'
                    f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{bottom + 16}">'
                    f"{size(tick)}</text>")
     for row, bar in enumerate(bars):
         y = _TOP + row * (_BAR + _GAP)
-        x = float(_NAME_WIDTH)
-        out.append(f'<text class="name" text-anchor="end" x="{_NAME_WIDTH - 8}" '
-                   f'y="{y + 14}">{escape(_short(bar.name))}</text>')
+        x = float(name_width)
+        out.append(f'<text class="name" text-anchor="end" x="{name_width - 8}" '
+                   f'y="{y + 14}">{escape(_short(bar.name, name_width // 7))}</text>')
         for number, part in enumerate(bar.parts):
-            width = plot_w * part / ticks[-1]
+            length = plot_w * part / ticks[-1]
             if part:
                 out.append(f'<rect class="b b{number % 6}" x="{x:.1f}" y="{y}" rx="2" '
-                           f'width="{max(width, 1):.1f}" height="{_BAR}"><title>'
+                           f'width="{max(length, 1):.1f}" height="{_BAR}"><title>'
                            f"{escape(bar.name)}, {escape(part_names[number])}: {size(part)} "
                            f"({part} bytes)</title></rect>")
-            x += width
+            x += length
         out.append(f'<text class="tick" x="{x + 6:.1f}" y="{y + 14}">{size(sum(bar.parts))}</text>')
-    return "".join(out) + "</svg>" + legend(part_names)
+    return "".join(out) + "</svg>"
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 26 else f"{name[:25]}…"
+def _short(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

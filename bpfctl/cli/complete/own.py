@@ -316,6 +316,7 @@ VALUES: dict[str, Callable[[Query], Offers]] = {
     "cost fills": _plain("empty", "full", "now"),
     "cost page_size": _page_sizes,
     "cost html": _files,
+    "cost baseline": _files,
     "cost settings": _free,
     "cost libbpf": _free,
     "check files": _files,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -18,11 +19,13 @@ from bpfctl.cost.choices import MEMLOCK, MEMORY_MAX, NOW, Limit, Machine
 from bpfctl.cost.plan import Plan, Source, libbpf_version, object_source
 
 if TYPE_CHECKING:
+    from bpfctl.cost.baseline import Growth
     from bpfctl.cost.boot import Actor
     from bpfctl.cost.measure import MachineCost
 
 BROKEN_STATUS = 1
 UNTESTED_STATUS = 2
+REFUSED_STATUS = 3
 _PROGRESS_AFTER_SECONDS = 1.0
 _MAX_MACHINES = 5000
 _OBJECTS_PER_COLLECTION = 500_000
@@ -63,6 +66,13 @@ _OBJECTS_PER_COLLECTION = 500_000
 )
 @click.option("--bytes", "exact", is_flag=True, help="Show bytes rather than 1.5M.")
 @click.option("--html", metavar="FILE", help="Write a report with charts, which needs no network.")
+@click.option(
+    "--baseline", metavar="FILE",
+    help="Fail if anything costs more than in FILE, an earlier answer of --json.",
+)  # fmt: skip
+@click.option(
+    "--schema", is_flag=True, help="Print the JSON Schema of the answer of --json, and stop."
+)
 @json_option
 @pass_app
 def cost(app: App, /, **given: Any) -> int:
@@ -72,17 +82,46 @@ def cost(app: App, /, **given: Any) -> int:
     programs of the state are priced. Nothing is changed: kernels are booted in memory, the
     objects created there and the maps filled.
 
-    Exit status: 0 all limits hold, 1 a limit breaks, 2 a limit could not be tested to the end
-    because a kernel refuses something anyway, 255 bad input.
+    Exit status: 0 all limits hold, 1 a limit breaks or something costs more than the baseline,
+    2 a limit could not be tested to the end because a kernel refuses something anyway, 3 no
+    kernel accepts some map or program, 255 bad input.
     """
+    if given["schema"]:
+        from bpfctl.cost.report import schema_text
+
+        app.out.put(schema_text())
+        return 0
+    earlier = _baseline(given["baseline"])
     question = _Question(app, given)
     costs = question.answer()
     if given["html"]:
-        _write_html(given["html"], question, costs)
-    _show(app, costs, given)
-    from bpfctl.cost.report import all_hold
+        _write_html(given["html"], question, costs, app.words.items)
+    from bpfctl.cost.report import all_hold, refused_everywhere
 
-    return {True: 0, False: BROKEN_STATUS, None: UNTESTED_STATUS}[all_hold(costs)]
+    grown = growth(earlier, costs) if earlier is not None else None
+    _show(app, costs, given, grown)
+    held = all_hold(costs)
+    if held is False or grown:
+        return BROKEN_STATUS
+    if refused_everywhere(costs):
+        return REFUSED_STATUS
+    return 0 if held else UNTESTED_STATUS
+
+
+def _baseline(path: str | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    from bpfctl.cost.baseline import read
+
+    return read(path)
+
+
+def growth(earlier: dict[str, Any], costs: list[MachineCost]) -> list[Growth]:
+    """Return what costs more than in an earlier answer."""
+    from bpfctl.cost.baseline import compare
+    from bpfctl.cost.report import as_data
+
+    return compare(earlier, as_data(costs))
 
 
 class _Question:
@@ -262,15 +301,20 @@ def _map_source(texts: tuple[str, ...]) -> Source:
     return source
 
 
-def _show(app: App, costs: list[MachineCost], given: dict[str, Any]) -> None:
+def _show(
+    app: App, costs: list[MachineCost], given: dict[str, Any], grown: list[Growth] | None
+) -> None:
     if app.out.json is not None:
         import json
 
         from bpfctl.cost.report import as_data
 
         pretty = app.out.json.pretty
+        answer = as_data(costs)
+        if grown is not None:
+            answer["growth"] = [each.as_data() for each in grown]
         text = json.dumps(
-            as_data(costs),
+            answer,
             indent=4 if pretty else None,
             separators=None if pretty else (",", ":"),
         )
@@ -282,12 +326,16 @@ def _show(app: App, costs: list[MachineCost], given: dict[str, Any]) -> None:
     for number, table in enumerate(tables(costs, amount)):
         lines = ["", *table.lines()] if number else table.lines()
         app.out.put("".join(f"{line}\n" for line in lines))
+    for each in grown or ():
+        app.out.put(f"grew: {each.text(amount)}\n")
 
 
-def _write_html(path: str, question: _Question, costs: list[MachineCost]) -> None:
+def _write_html(
+    path: str, question: _Question, costs: list[MachineCost], words: list[str]
+) -> None:
     from bpfctl.cost.html import render
 
-    text = render(question.plan, costs, question.actor)
+    text = render(question.plan, costs, question.actor, shlex.join(["bpfctl", *words]))
     try:
         with open(path, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)

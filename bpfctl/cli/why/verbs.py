@@ -35,7 +35,8 @@ def why(app: App) -> None:
 
 def _facts(app: App, failure: dict[str, Any]) -> dict[str, Any]:
     from bpfctl.cli.app.hints import worded
-    from bpfctl.cli.why.words import for_check, for_creation
+    from bpfctl.cli.why.words import for_check
+    from bpfctl.why.words import for_creation
 
     errno = failure["errno"]
     refusal = Refusal(**failure["refusal"]) if failure["refusal"] else None
