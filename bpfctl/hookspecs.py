@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pluggy
 
     from bpfctl.kernel.bpf.map import MapType
+    from bpfctl.kernel.bpf.vm.engine import Engine
 
     hookspec = pluggy.HookspecMarker("bpfctl")
     hookimpl = pluggy.HookimplMarker("bpfctl")
@@ -44,6 +45,16 @@ def map_types() -> list[type[MapType]]:  # type: ignore[empty-body]
 
     Called once, when one of them is first needed. An exception, or a class that breaks the
     contract, is reported with the plugin's name; other types go on working.
+    """
+
+
+@hookspec
+def bpf_engines() -> list[type[Engine]]:  # type: ignore[empty-body]
+    """Return the execution engines that this module offers.
+
+    Called when one of them is chosen by name. Engines are looked up through the entry-point group
+    ``bpfctl.engines``; see :class:`bpfctl.kernel.bpf.vm.engine.Engine`. Which engine runs a program
+    must not show in anything but the time it takes.
     """
 
 

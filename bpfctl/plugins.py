@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
     from bpfctl.kernel.bpf.facts import MapFacts
     from bpfctl.kernel.bpf.map import MapType
+    from bpfctl.kernel.bpf.vm.engine import Engine
 
 MAP_TYPES_GROUP = "bpfctl.map_types"
 OBSERVERS_GROUP = "bpfctl.observers"
+ENGINES_GROUP = "bpfctl.engines"
 
 _FAMILIES = {
     "arraymap": (
@@ -61,6 +63,10 @@ BUILTIN: dict[str, str] = {
     name: f"bpfctl_maps.{module}" for module, names in _FAMILIES.items() for name in names
 }
 BUILTIN_OBSERVERS: dict[str, str] = {"charges": "bpfctl.observers.charges"}
+BUILTIN_ENGINES: dict[str, str] = {
+    "interp": "bpfctl.kernel.bpf.vm.interp",
+    "py": "bpfctl.kernel.bpf.vm.py.engine",
+}
 _THIRD_PARTY = 0x40000000
 
 
@@ -244,6 +250,29 @@ def _checked(
             lacks = ", ".join(missing) or "name or family"
             raise PluginError(f"plugin {module}: {cls.__name__} lacks {lacks}")
     return {cls.name: cls for cls in classes}
+
+
+def engine(name: str) -> type[Engine] | None:
+    """Return the execution engine ``name``, None when nothing offers it.
+
+    :raises PluginError: the plugin that should offer it is broken.
+    """
+    module = BUILTIN_ENGINES.get(name)
+    if module is not None:
+        offered = _load(name, module).bpf_engines()
+    else:
+        entry = next((ep for ep in entry_points(ENGINES_GROUP) if ep.name == name), None)
+        if entry is None:
+            return None
+        module = entry.value.partition(":")[0]
+        register(_load(name, module), module)
+        pm = manager()
+        others = [p for plugin, p in pm.list_name_plugin() if plugin != module and p is not None]
+        try:
+            offered = chain.from_iterable(pm.subset_hook_caller("bpf_engines", others)())
+        except Exception as exc:
+            raise PluginError(f"plugin {module}: bpf_engines failed: {exc}") from exc
+    return {cls.name: cls for cls in offered}.get(name)
 
 
 def load_observers(names: list[str]) -> None:

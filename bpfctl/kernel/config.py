@@ -32,6 +32,7 @@ class Config:
     random_seed: int = 0
     perf_event_max_stack: int = 127
     numa_nodes: int = 1
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         _check("possible_cpus", 1 <= self.possible_cpus <= MAX_CPUS, f"1 to {MAX_CPUS}")

@@ -30,6 +30,7 @@ from bpfctl.uapi import Cmd
 
 if TYPE_CHECKING:
     from bpfctl.kernel.machine import Holder
+    from bpfctl.uapi import ProgRunAttr, ProgRunResult
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -75,6 +76,8 @@ class Kernel(Machine):
         self.memcg.removed.append(lambda memcg: self.attach.cgroup_removed(memcg.id))
         self._parts: dict[Any, Any] = {}
         self._vm: Any = None
+        self.engine = ""
+        """What runs programs, if not what the settings say."""
         self.kinds = _Kinds(self)
         self.maps.unheld.append(self._drop_timers)
         self.maps.freed.append(self._map_freed)
@@ -173,6 +176,29 @@ class Kernel(Machine):
             self.maps.put(map_id, user=False)
         if rec.btf_id:
             self.btfs.put(rec.btf_id)
+
+    def prog_trace(
+        self, pid: int, attr: ProgRunAttr, tell: Callable[[Any], None]
+    ) -> ProgRunResult:
+        """BPF_PROG_TEST_RUN, a step at a time: ``tell`` is called with every insn that ran.
+
+        :raises KernelError: as the system call does.
+        """
+        self.vm.tracer = tracer = late("bpf.vm.trace:Tracer")(self.vm, tell)
+        try:
+            result: ProgRunResult = self.bpf(pid, Cmd.PROG_TEST_RUN, attr)
+            return result
+        finally:
+            tracer.finish()
+            self.vm.tracer = None
+
+    def execute(self, insns: bytes, memory: bytes) -> tuple[int, bytes]:
+        """Run instructions that nobody loaded or verified; return r0, and the memory afterwards.
+
+        :raises Failure: they are no program, or do what they must not.
+        """
+        ran: tuple[int, bytes] = late("bpf.vm.execute:execute")(self.vm, insns, memory)
+        return ran
 
     # --- bpf(2) ----------------------------------------------------------
 

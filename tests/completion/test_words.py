@@ -36,7 +36,7 @@ CASES: dict[str, list[str]] = {
     "m de|": ["delete", "dequeue"],
     "pr |": [
         "show", "list", "help", "dump", "pin", "load", "loadall", "attach", "detach", "tracelog",
-        "run", "profile",
+        "run", "profile", "trace", "exec",
     ],
     "perf |": ["show", "list", "help"],
     "help |": OBJECTS + OWN,

@@ -39,6 +39,8 @@ OWN = {
     "caps": Option("", "CAPS", "run with these capabilities"),
     "cgroup": Option("", "PATH", "run in this cgroup"),
     "memlock": Option("", "SIZE", "run with this RLIMIT_MEMLOCK"),
+    "engine": Option("", "NAME", "run programs with this engine"),
+    "until": Option("", "INSN", "print a trace up to this instruction"),
     "observe": Option("", "NAMES", "load these observer plugins"),
 }
 _SWITCHES = "hVjpfmndL"

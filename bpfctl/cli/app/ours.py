@@ -48,6 +48,8 @@ def open_kernel(app: App, write: bool) -> Iterator[Kernel]:
     with store.open_kernel(app.settings.state, write=write) as kernel:
         if app.settings.observe:
             kernel.watch(app.settings.observe)
+        if app.settings.engine:
+            kernel.engine = app.settings.engine
         yield kernel
 
 

@@ -37,6 +37,8 @@ def as_task(settings: Settings, write: bool, comm: str = "bpfctl") -> Iterator[B
     with open_kernel(settings.state, write=write) as kernel:
         if settings.observe:
             kernel.watch(settings.observe)
+        if settings.engine:
+            kernel.engine = settings.engine
         kernel.clock.set_wall(time.time_ns())
         pid = _start(kernel, settings, comm)
         try:

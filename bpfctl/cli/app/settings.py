@@ -28,10 +28,10 @@ class Settings:
     """The settings of one command.
 
     ``memlock`` is in bytes, RLIM_INFINITY for no limit; ``caps`` a mask; ``observe`` names
-    observer plugins. None means "not given".
+    observer plugins, ``engine`` what runs programs. None means "not given".
     """
 
-    __slots__ = ("as_pid", "caps", "cgroup", "memlock", "observe", "state", "uid")
+    __slots__ = ("as_pid", "caps", "cgroup", "engine", "memlock", "observe", "state", "uid")
 
     def __init__(self, given: dict[str, str]) -> None:
         lookup = _Lookup(given)
@@ -40,6 +40,7 @@ class Settings:
         self.uid = lookup.number("uid")
         self.caps = _caps(lookup.text("caps"))
         self.cgroup = lookup.text("cgroup")
+        self.engine = lookup.text("engine")
         self.observe = [word for word in (lookup.text("observe") or "").split(",") if word]
         memlock = lookup.text("memlock")
         self.memlock = None if memlock is None else parse_size(memlock, "memlock")
@@ -197,4 +198,4 @@ def _parse(path: str, content: bytes) -> dict[str, Any]:
     return config
 
 
-KEYS = ("state", "as", "uid", "caps", "cgroup", "memlock")
+KEYS = ("state", "as", "uid", "caps", "cgroup", "memlock", "engine")

@@ -67,7 +67,10 @@ class Table:
         self._found: dict[str, tuple[Verb, Handler] | None] = {}
 
     def find(self, word: str) -> Verb | None:
-        """Return the first sub-command that ``word`` abbreviates."""
+        """Return the sub-command of that name, else the first that ``word`` abbreviates."""
+        exact = self.verbs.get(word)
+        if exact is not None:
+            return exact
         return next((verb for name, verb in self.verbs.items() if name.startswith(word)), None)
 
     def help(self, app: App, words: Words) -> None:

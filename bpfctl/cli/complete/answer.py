@@ -145,6 +145,7 @@ def _option_values(line: _Line, option: str, word: str) -> Offers:
         "cgroup": line.state.cgroups,
         "caps": lambda: complete_own.capabilities(word),
         "memlock": lambda: complete_words.words("unlimited"),
+        "engine": complete_own.engines,
         "observe": lambda: complete_own.observers(word),
     }
     return values.get(option, lambda: NOTHING)()

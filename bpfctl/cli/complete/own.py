@@ -68,6 +68,15 @@ def observers(word: str) -> Offers:
     return with_commas(word, found)
 
 
+def engines() -> Offers:
+    """Offer execution engines."""
+    yield "auto", "chosen by bpfctl"
+    for name in plugins.BUILTIN_ENGINES:
+        yield name, "built in"
+    for entry in plugins.entry_points(plugins.ENGINES_GROUP):
+        yield entry.name, _distribution(entry)
+
+
 def _distribution(entry: Any) -> str:
     return str(entry.dist.name) if entry.dist is not None else ""
 

@@ -82,6 +82,8 @@ OPERANDS: dict[str, Callable[[State, list[Taken]], Offers]] = {
     "DEV": lambda state, taken: state.netdevs(),
     "DIR": lambda state, taken: DIRECTORIES,
     "FILE": lambda state, taken: FILES,
+    "HEX": _nothing,
+    "INSN": _nothing,
     "LINK_ID": _nothing,
     "LINK_PIN": lambda state, taken: state.pins("link"),
     "MAP_FLAGS": lambda state, taken: map_flags(),
@@ -89,6 +91,7 @@ OPERANDS: dict[str, Callable[[State, list[Taken]], Offers]] = {
     "MAP_NAME": lambda state, taken: state.map_names(),
     "MAP_PIN": lambda state, taken: state.pins("map"),
     "MAP_TYPE": lambda state, taken: map_types(),
+    "MEMORY": _nothing,
     "METRIC": lambda state, taken: words(
         "cycles", "instructions", "l1d_loads", "llc_misses", "itlb_misses", "dtlb_misses"
     ),

@@ -68,12 +68,19 @@ def _listing() -> list[dict[str, Any]]:
         {"name": name, "kind": "observer", "module": module, "source": BUILT_IN, "state": "ok"}
         for name, module in plugins.BUILTIN_OBSERVERS.items()
     ]
+    rows += [
+        {"name": name, "kind": "engine", "module": module, "source": BUILT_IN, "state": "ok"}
+        for name, module in plugins.BUILTIN_ENGINES.items()
+    ]
     for entry in plugins.entry_points(plugins.MAP_TYPES_GROUP):
         hider = plugins.hidden_by(entry)
         state = f"hidden by {hider}" if hider else _state_of(entry.name)
         rows.append(_row(entry.name, "map type", entry, state))
     for name, entry in _third_party(plugins.OBSERVERS_GROUP).items():
         rows.append(_row(name, "observer", entry, "loaded on demand"))
+    for name, entry in _third_party(plugins.ENGINES_GROUP).items():
+        state = "hidden by the built-in engine" if name in plugins.BUILTIN_ENGINES else "on demand"
+        rows.append(_row(name, "engine", entry, state))
     return rows
 
 
@@ -91,7 +98,7 @@ def _row(name: str, kind: str, entry: EntryPoint, state: str) -> dict[str, Any]:
 @json_option
 @pass_app
 def list_(app: App) -> None:
-    """List the map types and observers, and where each comes from.
+    """List the map types, observers and execution engines, and where each comes from.
 
     Types of other distributions are imported, to see whether they work.
     """

@@ -42,4 +42,17 @@ TABLE = Table(
         "PROG [duration N] METRIC ...",
         "count events of a program",
     ),
+    Verb(
+        "trace",
+        f"{_PACKAGE}.trace:trace",
+        "PROG <[data_in FILE] [ctx_in FILE] [until INSN]>",
+        "step through a test run beside its source",
+        True,
+    ),
+    Verb(
+        "exec",
+        f"{_PACKAGE}.exec:exec_",
+        "<[insns HEX] [MEMORY]>",
+        "run bare instructions and print r0",
+    ),
 )

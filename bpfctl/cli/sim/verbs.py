@@ -230,6 +230,10 @@ def set_(app: App, key: str, value: str) -> None:
     """
     name = field_name(key)
     parsed = setting_value(name, value)
+    if name == "engine":
+        from bpfctl.kernel.bpf.vm.choose import engine_named
+
+        engine_named(parsed)
     with open_kernel(app, write=True) as kernel:
         _check_change(kernel, name, parsed)
         before = kernel.default_memlock()

@@ -125,6 +125,7 @@ VALUES = {
     "MAP_NAME": "m", "MAP_PIN": "/sys/fs/bpf/m", "MAP_TYPE": "hash", "N": "0", "NAME": "x",
     "NEW_NAME": "new", "PATH": "/sys/fs/bpf/new", "PROG_ID": "1", "PROG_NAME": "p",
     "PROG_PIN": "/sys/fs/bpf/p", "PROG_TAG": "0011223344556677", "PROG_TYPE": "xdp", "DEV": "lo",
+    "HEX": "9500000000000000", "INSN": "0", "MEMORY": "00",
     "LINK_ID": "1", "LINK_PIN": "/sys/fs/bpf/l",
 }  # fmt: skip
 OURS = [

@@ -68,7 +68,10 @@ def table(name):
             "show list help dump update lookup getnext delete pin event_pipe create peek push "
             "enqueue pop dequeue freeze",
         ),
-        ("prog", "show list help dump pin load loadall attach detach tracelog run profile"),
+        (
+            "prog",
+            "show list help dump pin load loadall attach detach tracelog run profile trace exec",
+        ),
         ("link", "show list help pin detach"),
         ("cgroup", "show list tree attach detach help"),
         ("perf", "show list help"),

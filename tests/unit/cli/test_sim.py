@@ -43,6 +43,7 @@ def test_new_takes_every_setting(cli):
         "random_seed": 0,
         "perf_event_max_stack": 127,
         "numa_nodes": 2,
+        "engine": "auto",
     }
 
 

@@ -1,17 +1,13 @@
-"""Finding execution engines by name."""
+"""Choosing an execution engine."""
 
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 
+from bpfctl import plugins
 from bpfctl.errors import EngineError
 from bpfctl.kernel.bpf.vm.engine import Engine
 
-BUILTIN = {
-    "interp": "bpfctl.kernel.bpf.vm.interp:Interpreter",
-    "py": "bpfctl.kernel.bpf.vm.py.engine:PyEngine",
-}
 AUTO = "py" if sys.byteorder == "little" else "interp"
 """Typed views of the arena have the host's byte order."""
 
@@ -19,14 +15,11 @@ AUTO = "py" if sys.byteorder == "little" else "interp"
 def engine_named(name: str) -> Engine:
     """Return the engine of that name; "" or "auto" choose one.
 
-    :raises EngineError: there is none.
+    :raises EngineError: there is none, or its plugin is broken.
     """
     wanted = AUTO if name in ("", "auto") else name
-    where = BUILTIN.get(wanted)
-    if where is None:
-        raise EngineError(
-            f"unknown engine '{name}'", hint=f"known: auto, {', '.join(sorted(BUILTIN))}"
-        )
-    module, _, attribute = where.partition(":")
-    made: Engine = getattr(import_module(module), attribute)()
-    return made
+    found = plugins.engine(wanted)
+    if found is None:
+        known = ", ".join(["auto", *plugins.BUILTIN_ENGINES])
+        raise EngineError(f"unknown engine '{name}'", hint=f"built in: {known}")
+    return found()

@@ -223,7 +223,7 @@ def low(a: Value) -> Value:
 
 def _mov(insn: Insn, b: Value, wide: bool) -> Value:
     if insn.off and insn.code & isa.BPF_X:
-        if insn.off == 1:
+        if insn.off in (1, -1):
             return ANY
         half = 1 << (insn.off - 1)
         if b[0] == NUM and b[3] < half:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from bpfctl.hookspecs import hookimpl
 from bpfctl.isa import insn as isa
 from bpfctl.kernel.bpf.vm import semantics as sem
 from bpfctl.kernel.bpf.vm.arena import READ, RW, WRITE, Arena, Fault
@@ -154,7 +155,7 @@ def _movsx(insn: Insn, width: int, following: int) -> Step:
         regs[dst] = regs[src]
         return following
 
-    return cast if bits == 1 else step
+    return step if bits > 1 else cast
 
 
 def _end(insn: Insn, width: int, following: int) -> Step:
@@ -476,3 +477,9 @@ _BY_CLASS: tuple[Callable[[Any, VmProgram, int, Any], Step], ...] = (
     _jump,
     _alu,
 )
+
+
+@hookimpl
+def bpf_engines() -> list[type[Engine]]:
+    """Offer the engine of this file."""
+    return [Interpreter]

@@ -194,6 +194,10 @@ class ResidentCells(Cells):
         """Return a key as ``table`` has it."""
         return int.from_bytes(key, "little") if self.small else key
 
+    def key(self, name: bytes | int) -> bytes:
+        """Return the key that :meth:`name` made a name of."""
+        return name if isinstance(name, bytes) else name.to_bytes(self._key_size, "little")
+
     def _base_get(self, key: bytes) -> Cell | None:
         cell = self.base.get(key)
         if cell is None and self._entries:
@@ -267,7 +271,7 @@ class ResidentCells(Cells):
         for name, addr in self.table.items():
             image = bytes(buf[addr : addr + layout.size])
             if image != written[name]:
-                key = name if isinstance(name, bytes) else name.to_bytes(self._key_size, "little")
+                key = self.key(name)
                 cell = self._base_get(key)
                 if cell is not None:
                     self.base.put(key, layout.shrink(image), cell[1], cell[2])

@@ -40,7 +40,7 @@ class BudgetSpent(RunEnded):
     def __init__(self) -> None:
         super().__init__(
             E.INTR,
-            "budget",
+            f"stopped after {MAX_TURNS} backward jumps and calls",
             hint=f"the program was stopped after {MAX_TURNS} backward jumps and calls",
         )
 

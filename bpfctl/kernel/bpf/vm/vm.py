@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.errors import E, KernelError
@@ -21,6 +23,7 @@ from bpfctl.kernel.bpf.vm.runtime import (
 )
 
 if TYPE_CHECKING:
+    from bpfctl.kernel.bpf.vm.trace import Tracer
     from bpfctl.kernel.kernel import Kernel
 
 Body = Callable[..., int]
@@ -41,6 +44,7 @@ class Vm:
         self.arena = Arena()
         self.engine_name = ""
         self.engine: Engine | None = None
+        self.tracer: Tracer | None = None
         self.running: list[Runtime] = []
         self._handles: dict[int, MapHandle] = {}
         self._at: dict[int, MapHandle] = {}
@@ -97,10 +101,24 @@ class Vm:
 
         :raises KernelError: ENOENT.
         """
+        if self.tracer is not None:
+            return self._traced(prog_id)
         found = self._units.get(prog_id)
         if found is None:
-            found = self._units[prog_id] = self._engine().compile(self, self.program(prog_id))
+            found = self._units[prog_id] = self.compiled(self.program(prog_id))
         return found
+
+    def _traced(self, prog_id: int) -> Unit:
+        from bpfctl.kernel.bpf.vm.interp import InterpUnit
+
+        unit = InterpUnit(self, self.program(prog_id))
+        if self.tracer is not None:
+            unit.trace = self.tracer.before
+        return unit
+
+    def compiled(self, program: VmProgram) -> Unit:
+        """Return any program, compiled."""
+        return self._engine().compile(self, program)
 
     def program(self, prog_id: int) -> VmProgram:
         """Return a loaded program, decoded.
@@ -141,7 +159,8 @@ class Vm:
         if self.engine is None:
             from bpfctl.kernel.bpf.vm.choose import engine_named
 
-            self.engine = engine_named(self.engine_name)
+            kernel = self.kernel
+            self.engine = engine_named(self.engine_name or kernel.engine or kernel.config.engine)
         return self.engine
 
     def use_engine(self, name: str) -> None:
@@ -223,11 +242,10 @@ class Vm:
         """
         rt = self.begin(PlainContext(0), self.kernel.ctx.cpu)
         try:
-            rt.unit = unit = self.unit(prog_id)
-            rt.prog = prog_id
-            return unit.enter(rt, func, rt.fp, *(*args, 0, 0, 0, 0, 0)[:5])
-        except Fault as fault:
-            raise KernelError(E.FAULT, str(fault), hint=f"program {prog_id}: {fault}") from fault
+            with self.guarded(f"program {prog_id}"):
+                rt.unit = unit = self.unit(prog_id)
+                rt.prog = prog_id
+                return unit.enter(rt, func, rt.fp, *(*args, 0, 0, 0, 0, 0)[:5])
         finally:
             self.end(rt)
 
@@ -235,12 +253,22 @@ class Vm:
         """Run a program ``count`` times on one context and return the last r0."""
         rt = self.begin(ctx, cpu)
         try:
-            unit = self.unit(prog_id)
-            rt.turns = MAX_TURNS * max(count, 1)
-            return unit.repeat(rt, count)
-        except Fault as fault:
-            raise KernelError(E.FAULT, str(fault), hint=f"program {prog_id}: {fault}") from fault
-        except RecursionError:
-            raise KernelError(E.FAULT, "recursion") from None
+            with self.guarded(f"program {prog_id}"):
+                unit = self.unit(prog_id)
+                rt.turns = MAX_TURNS * max(count, 1)
+                return unit.repeat(rt, count)
         finally:
             self.end(rt)
+
+    @contextmanager
+    def guarded(self, who: str) -> Iterator[None]:
+        """Turn what a program must not do into EFAULT: no such thing leaves the machine."""
+        try:
+            yield
+        except Fault as fault:
+            raise KernelError(E.FAULT, str(fault), hint=f"{who}: {fault}") from fault
+        except (IndexError, struct.error) as exc:
+            # An access beyond the arena: engines that check nothing notice no earlier.
+            raise KernelError(E.FAULT, "invalid access", hint=f"{who}: invalid access") from exc
+        except RecursionError:
+            raise KernelError(E.FAULT, "too many frames", hint=f"{who}: too many frames") from None

@@ -250,7 +250,7 @@ class Emitter:
             self.lines.append(f"{dst} = {_literal(insn.imm & (U64 if wide else U32))}")
             return
         value = state[insn.src]
-        if insn.off and insn.off != 1:
+        if insn.off > 1:
             half = 1 << (insn.off - 1)
             if value[0] == known.NUM and value[3] < half:
                 text = self.reg(insn.src)

@@ -6,6 +6,7 @@ import struct
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+from bpfctl.hookspecs import hookimpl
 from bpfctl.kernel.bpf.vm import semantics as sem
 from bpfctl.kernel.bpf.vm.arena import Fault
 from bpfctl.kernel.bpf.vm.engine import Engine, Unit
@@ -117,13 +118,10 @@ class PyUnit(Unit):
         rt.unit = rt.caller = self
         rt.prog = self.program.id
         main, fp, ctx, result = self._main, rt.fp, rt.ctx, 0
-        try:
-            for _ in range(count):
-                rt.tail_calls = 0
-                result = main(rt, ctx.addr, 0, 0, 0, 0, fp)
-                rt.fp = fp
-        except (IndexError, struct.error) as exc:
-            raise Fault(0, 0, False) from exc
+        for _ in range(count):
+            rt.tail_calls = 0
+            result = main(rt, ctx.addr, 0, 0, 0, 0, fp)
+            rt.fp = fp
         return result
 
     def run(self, rt: Runtime) -> int:
@@ -167,3 +165,9 @@ class PyEngine(Engine):
         except ValueError:
             # Control leaves a function: only the interpreter runs up to there.
             return InterpUnit(vm, program)
+
+
+@hookimpl
+def bpf_engines() -> list[type[Engine]]:
+    """Offer the engine of this file."""
+    return [PyEngine]
