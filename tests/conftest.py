@@ -28,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kernels", metavar="NAMES", help="only these kernels of a corpus")
     parser.addoption("--every", metavar="N", default="1", help="only every Nth line of a corpus")
     parser.addoption("--first", metavar="N", default="5", help="disagreements to show a family")
+    parser.addoption("--fuzz", metavar="N", default="300", help="random programs to compare by")
     parser.addoption("--engine", metavar="NAME", help="run programs with this engine")
 
 
