@@ -21,7 +21,7 @@ def trace_print(kernel: Kernel, text: bytes) -> None:
     comm = task.comm[:15] if task is not None else "<idle>"
     pid = task.pid if task is not None else 0
     cpu = kernel.ctx.cpu
-    usec = kernel.clock.ns // NSEC_PER_USEC
+    usec = kernel.clock.now() // NSEC_PER_USEC
     stamp = f"{usec // USEC_PER_SEC:5d}.{usec % USEC_PER_SEC:06d}"
     head = f"{comm:>16}-{pid:<7} [{cpu:03d}] ...11 {stamp}: bpf_trace_printk: "
     line = head.encode() + text.removesuffix(b"\n") + b"\n"
