@@ -84,9 +84,9 @@ def test_alu_on_registers(machine, name, bits):
 @pytest.mark.parametrize("name", [name for name in ALU if name != "neg"])
 def test_alu_on_immediates(machine, name, bits):
     op = ALU[name] & 0xFF | (0x07 if bits == 64 else 0x04)
-    imms: tuple[int, ...] = (0, 1, 2, 31, 32, 63, 127, -1, -2, -128, 0x7FFFFFFF, -0x80000000, 0x1234)
+    imms = [0, 1, 2, 31, 32, 63, 127, -1, -2, -128, 0x7FFFFFFF, -0x80000000, 0x1234]
     if name in ("lsh", "rsh", "arsh"):
-        imms = tuple(range(0, bits, 7))
+        imms = list(range(0, bits, 7))
     pairs = [(a, imm) for a in EDGES for imm in imms]
     bodies = [_wide(0, a) + encode(op, 0, 0, ALU[name] >> 8, imm) for a, imm in pairs]
     want = [ref.alu(name, a, ref.u(imm), bits) for a, imm in pairs]
