@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bpfctl.cost.choices import EMPTY, MEMLOCK, Limit
@@ -27,18 +27,23 @@ class Table:
     rows: list[list[str]]
     notes: list[str]
 
-    def lines(self) -> Iterator[str]:
-        """Yield the title, the rows in aligned columns (words left, figures right), the notes."""
+    def lines(self, blocks: Sequence[Sequence[int]] | None = None) -> Iterator[str]:
+        """Yield the title, the rows in aligned columns (words left, figures right), the notes.
+
+        ``blocks`` are the columns that stand side by side, one group below the other; all of them
+        by default.
+        """
         yield self.title
-        yield ""
         widths = [max(map(len, column)) for column in zip(self.headers, *self.rows, strict=True)]
         words = {at for at, name in enumerate(self.headers) if name in _WORDS}
-        for row in (self.headers, *self.rows):
-            cells = [
-                cell.ljust(width) if at in words else cell.rjust(width)
-                for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            yield "  ".join(cells).rstrip()
+        for block in blocks or [range(len(widths))]:
+            yield ""
+            for row in (self.headers, *self.rows):
+                cells = [
+                    row[at].ljust(widths[at]) if at in words else row[at].rjust(widths[at])
+                    for at in block
+                ]
+                yield "  ".join(cells).rstrip()
         if self.notes:
             yield ""
             yield from self.notes

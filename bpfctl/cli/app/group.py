@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from bpfctl.cli.app.dispatch import OWN_OBJECTS
+from bpfctl.cli.app.options import LONG, OWN, parse
 from bpfctl.cli.app.session import App
 
 pass_app = click.make_pass_decorator(App)
@@ -79,6 +80,32 @@ def run_own(app: App, args: list[str]) -> int:
             args = [args[0], "--help"]  # a file of that name is ./help
     result = root.main(args, prog_name="bpfctl", standalone_mode=False, obj=app)
     return result if isinstance(result, int) else 0
+
+
+def without_global(app: App, words: list[str], option: str) -> list[str] | None:
+    """Take a global option that stands behind an object of ours out of the words and act on it.
+
+    What a command has an option of its own for (``task spawn --cgroup``) is never global there.
+    None says that ``option`` is no global one.
+    """
+    at = next((at for at, word in enumerate(words) if word.partition("=")[0] == option), None)
+    if at is None or option in ("-h", "--help"):
+        return None
+    has_value = "=" not in words[at] and find_option(option) is True
+    end = at + (2 if has_value else 1)
+    if find_option(option) is None:
+        return None
+    parse(words[at:end], app.options, app.out, lambda word: False)
+    app.forget_settings()
+    return words[:at] + words[end:]
+
+
+def find_option(option: str) -> bool | None:
+    """Tell whether a global option has a value, None if there is none of that name."""
+    for name, found in {**LONG, **OWN}.items():
+        if option in (f"--{name}", f"-{found.letter}"):
+            return found.value != ""
+    return None
 
 
 def usage_error(app: App, exc: click.ClickException) -> int:

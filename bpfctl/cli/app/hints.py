@@ -22,7 +22,8 @@ def worded(hint: Hint, memory_max: str = SET_MEMORY_MAX) -> str:
     else:
         what = f"{hint.limit} of {hint.whom} is"
         command = memory_max.format(whom=hint.whom, least=hint.least)
+    lifted = ", max lifts the limit" if command.startswith("bpfctl memcg set ") else ""
     return (
         f"{what} {hint.allowed} bytes, {hint.used} are in use and {hint.asked} more were asked "
-        f"for: {command} is the least it takes"
+        f"for: {command} is the least it takes{lifted}"
     )

@@ -166,14 +166,19 @@ def _own_command(app: App, words: list[str]) -> int:
     """Run an object of our own, which Click handles."""
     import click
 
-    from bpfctl.cli.app.group import run_own, usage_error
+    from bpfctl.cli.app.group import run_own, usage_error, without_global
 
     app.out.own = True
     app.words = Words(words)
-    if "--json" in words:
+    if "--json" in words or "-j" in words:
         app.out.use_json(pretty=False)
     try:
         return run_own(app, words)
+    except click.NoSuchOption as exc:
+        rest = without_global(app, words, exc.option_name)
+        if rest is not None:
+            return _own_command(app, rest)
+        status = usage_error(app, exc)
     except click.Abort:
         raise KeyboardInterrupt from None
     except click.ClickException as exc:

@@ -30,6 +30,7 @@ def _use_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 def json_option(command: F) -> F:
     """Give a command the option ``--json``, which acts like ``-j`` before the object."""
     option = click.option(
+        "-j",
         "--json",
         is_flag=True,
         expose_value=False,
@@ -109,9 +110,20 @@ def show_table(
     """
     from tabulate import tabulate
 
+    from bpfctl.cli.app import terminal
+
+    cells = [[terminal.shown("" if cell is None else str(cell)) for cell in row] for row in rows]
+    columns = terminal.width()
+    # tabulate keeps columns two wider than their headers.
+    padded = [f"{header}  " for header in headers]
+    most = terminal.fit(padded, cells, columns) if columns is not None else None
+    if most is not None:
+        # What is wrapped is text, numbers are not as long.
+        cells = [line for row in cells for line in terminal.wrapped(row, most)]
+        text = [*text, *(at for at, limit in enumerate(most) if limit is not None)]
     # Without its own stripping, trees keep their indentation.
     table = tabulate(
-        list(rows),
+        cells,
         headers,
         tablefmt="plain",
         preserve_whitespace=True,

@@ -106,6 +106,10 @@ class App:
             self._settings = Settings(self.options.own)
         return self._settings
 
+    def forget_settings(self) -> None:
+        """Read the settings again: an option came late."""
+        self._settings = None
+
     @property
     def bpf(self) -> Bpf:
         """bpf(2) as the task of this command; opens the state on first use."""

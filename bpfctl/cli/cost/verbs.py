@@ -320,11 +320,14 @@ def _show(
         )
         app.out.put(f"{text}\n")
         return
+    from bpfctl.cli.app import terminal
     from bpfctl.cost.table import tables
 
     amount = str if given["exact"] else size_text
+    columns = terminal.width()
     for number, table in enumerate(tables(costs, amount)):
-        lines = ["", *table.lines()] if number else table.lines()
+        blocks = terminal.blocks(table.headers, table.rows, columns) if columns else None
+        lines = ["", *table.lines(blocks)] if number else table.lines(blocks)
         app.out.put("".join(f"{line}\n" for line in lines))
     for each in grown or ():
         app.out.put(f"grew: {each.text(amount)}\n")

@@ -92,7 +92,7 @@ def front() -> str:
             "bpfctl's own:",
             *_objects(OWN_OBJECTS),
             "",
-            "Options; before an object of bpfctl's own, anywhere with those of bpftool:",
+            "Options, anywhere on the line; before the object if the command has one of that name:",
             *_rows([(option_text(name, option), option.about) for name, option in _options()]),
             "",
             "Any beginning of a word will do, bpftool's first: 'bpfctl m s'.",
