@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
-from bpfctl.light import dataclass
+from bpfctl.light import dataclass, field
 
 U32_MAX = 0xFFFFFFFF
 INT_MAX = 0x7FFFFFFF
@@ -398,7 +398,8 @@ class ProgInfo:
 
     ``insns`` are the program's own, with ids in place of map descriptors; ``func_info`` and
     ``line_info`` hold 8 and 16 bytes a record. ``prog_tags`` has one tag for each function, and is
-    empty for a program that has only one.
+    empty for a program that has only one. ``symbols`` is what /proc/kallsyms would say of the
+    addresses in ``insns``, by instruction.
     """
 
     type: int
@@ -419,6 +420,7 @@ class ProgInfo:
     run_time_ns: int = 0
     run_cnt: int = 0
     recursion_misses: int = 0
+    symbols: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

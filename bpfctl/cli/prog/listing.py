@@ -94,7 +94,12 @@ class Listing:
 
     def text(self, index: int) -> str:
         """Return the text of an instruction."""
-        return text(self.insns[index], self._follower(index), self._callee, _value)
+        symbol = self.info.symbols.get(index)
+
+        def callee(insn: Insn) -> str:
+            return symbol if symbol and insn.src == 0 else self._callee(insn)
+
+        return text(self.insns[index], self._follower(index), callee, _value)
 
     def raw(self, index: int) -> bytes:
         """Return the 8 bytes of an instruction, 16 of a ld_imm64."""

@@ -70,35 +70,37 @@ class Progs:
     def info(self, prog_id: int) -> ProgInfo:
         """Return struct bpf_prog_info."""
         from bpfctl.kernel.bpf.prog_tag import shown_insns
+        from bpfctl.kernel.bpf.prog_xlated import xlated
 
         rec = self.get(prog_id)
+        found = xlated(rec)
         return ProgInfo(
             rec.type,
             rec.id,
             rec.tag,
             rec.jited_len,
-            len(rec.insns),
+            len(found.insns),
             rec.load_time,
             rec.uid,
             map_ids(rec),
             rec.name,
             bool(rec.gpl_compatible),
             rec.btf_id,
-            shown_insns(rec.insns, list(rec.priv.get("starts", ()))),
-            bytes.fromhex(rec.priv.get("func_info", "")),
-            bytes.fromhex(rec.priv.get("line_info", "")),
-            self._function_tags(rec),
+            shown_insns(found.insns, found.starts),
+            found.func_info,
+            found.line_info,
+            self._function_tags(found.insns, found.starts),
             rec.priv.get("run_time_ns", 0),
             rec.priv.get("run_cnt", 0),
             rec.priv.get("recursion_misses", 0),
+            found.symbols,
         )
 
-    def _function_tags(self, rec: ProgRecord) -> tuple[bytes, ...]:
+    def _function_tags(self, insns: bytes, starts: list[int]) -> tuple[bytes, ...]:
         from bpfctl.kernel.bpf.prog_tag import split_functions, tag
 
-        starts = rec.priv.get("starts", ())
         digest = self._kernel.profile.tag_digest
-        return tuple(tag(code, digest) for code in split_functions(rec.insns, list(starts)))
+        return tuple(tag(code, digest) for code in split_functions(insns, starts))
 
 
 def map_ids(rec: ProgRecord) -> tuple[int, ...]:

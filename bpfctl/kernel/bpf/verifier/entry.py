@@ -14,6 +14,7 @@ from bpfctl.kernel.bpf.verifier.env import Env
 from bpfctl.kernel.bpf.verifier.precision import mark_all_scalars_imprecise
 from bpfctl.kernel.bpf.verifier.resolve import check_functions, find_functions, resolve
 from bpfctl.kernel.bpf.verifier.result import VerifiedProgram
+from bpfctl.kernel.bpf.verifier.rewrite import rewrite
 from bpfctl.kernel.bpf.verifier.rules import rules_of
 from bpfctl.kernel.bpf.verifier.state import CTX_REG, State
 from bpfctl.kernel.bpf.verifier.subprogs import check_max_stack_depth, new_frame
@@ -144,14 +145,17 @@ def finish(env: Env) -> VerifiedProgram:
             kind = 2 if insns[idx].src in (2, 6) else 1
             insns[idx] = insns[idx]._replace(src=kind, imm=aux.map.id)
     starts = [subprog.start for subprog in env.subprogs]
+    rewritten = rewrite(env)
     return VerifiedProgram(
         insns=insns,
-        xlated=list(insns),
+        xlated=rewritten.insns,
         starts=starts,
-        xlated_starts=list(starts),
+        xlated_starts=rewritten.starts,
         map_ids=[map_.id for map_ in env.maps],
         stack_depths=[subprog.stack_depth for subprog in env.subprogs],
         stats=env.stats,
         log="".join(env.log),
         btf_id=env.btf_id,
+        symbols=rewritten.symbols,
+        xlated_at=rewritten.at,
     )

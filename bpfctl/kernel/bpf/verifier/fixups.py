@@ -20,7 +20,7 @@ LRU_REF = 35
 HTAB_KEY = 48
 
 HELPER_CALL = Insn(CALL, 0, 0, 0, 0)
-"""A call into the kernel: addresses are shown as 0, their names stand beside."""
+"""A call into the kernel: there are no addresses, so the helper's number stands for one."""
 
 
 def ldx(size: int, dst: int, src: int, off: int) -> Insn:

@@ -25,7 +25,9 @@ class VerifiedProgram:
     ``insns`` is the program as loaded with map ids for descriptors: what runs. ``xlated`` is
     what the kernel made of it: what is shown. ``starts`` and ``xlated_starts`` are the first
     instructions of its functions, ``map_ids`` the maps in order of first use, ``stack_depths``
-    bytes of stack a function. ``facts`` holds, by instruction, what was true on every visit.
+    bytes of stack a function. ``symbols`` names kernel addresses in ``xlated`` by instruction,
+    ``xlated_at`` says where each instruction that was loaded is in it. ``facts`` holds, by
+    instruction, what was true on every visit.
     """
 
     insns: list[Insn]
@@ -38,3 +40,5 @@ class VerifiedProgram:
     facts: dict[int, Any] = field(default_factory=dict)
     log: str = ""
     btf_id: int = 0
+    symbols: dict[int, str] = field(default_factory=dict)
+    xlated_at: list[int] = field(default_factory=list)

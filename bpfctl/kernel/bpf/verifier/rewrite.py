@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from bpfctl.isa.helper_names import helper_name
-from bpfctl.isa.insn import CALL, JA, LD_IMM64, PSEUDO_CALL, PSEUDO_FUNC, PSEUDO_KFUNC_CALL, Insn
+from bpfctl.isa.insn import CALL, JA, LD_IMM64, PSEUDO_BTF_ID, PSEUDO_CALL, PSEUDO_KFUNC_CALL, Insn
 from bpfctl.kernel.bpf.helpers import by_id
 from bpfctl.kernel.bpf.progtypes.release import prog_rules
 from bpfctl.kernel.bpf.verifier import fixups
@@ -44,11 +44,16 @@ _PROLOGUE = {"sched_cls": TC_ACT_SHOT, "sched_act": TC_ACT_SHOT, "sk_skb": SK_DR
 
 @dataclass
 class Rewritten:
-    """The program as it is shown; ``symbols`` names kernel addresses by instruction."""
+    """The program as the kernel has it, calls of functions by distance.
+
+    ``starts`` are its functions, ``symbols`` names kernel addresses by instruction, ``at`` says
+    where each instruction that was loaded is now.
+    """
 
     insns: list[Insn]
     starts: list[int]
     symbols: dict[int, str] = field(default_factory=dict)
+    at: list[int] = field(default_factory=list)
 
 
 @cache
@@ -302,6 +307,10 @@ class Rewriter:
 
     def _set(self, index: int, patch: list[Insn], symbol: str = "") -> None:
         before = [piece for piece in self.blocks.blocks[index] if piece.insn == NOSPEC]
+        number = self.insns[index].imm
+        patch = [
+            insn._replace(imm=number) if insn == fixups.HELPER_CALL else insn for insn in patch
+        ]
         self.blocks.blocks[index] = [*before, *(Piece(insn) for insn in patch)]
         if symbol:
             for place, insn in enumerate(patch):
@@ -345,39 +354,31 @@ class Rewriter:
     def _finish(self) -> Rewritten:
         env = self.env
         starts = self.blocks.starts()
-        live = [sub.start for sub in env.subprogs if self._has_code(sub.start)]
-        number = {start: at for at, start in enumerate(live)}
         insns: list[Insn] = []
         laid_out = self.blocks.laid_out()
         symbols: dict[int, str] = {}
         for index, block in enumerate(self.blocks.blocks):
-            for place, piece in enumerate(block):
-                insns.append(self._shown(laid_out[starts[index] + place], piece, index, number))
+            for place in range(len(block)):
+                insns.append(self._resolved(laid_out[starts[index] + place], index))
             for place, name in self.names.get(index, []):
                 symbols[starts[index] + place] = name
-        for index, insn in enumerate(self.insns):
-            if insn.code == LD_IMM64 and insn.src == PSEUDO_FUNC and self.blocks.blocks[index]:
-                at = starts[index] + 1
-                target = index + 1 + insn.imm
-                insns[at] = insns[at]._replace(imm=number.get(target, 0))
-        return Rewritten(insns, [starts[start] for start in live], symbols)
+        live = [starts[sub.start] for sub in env.subprogs if self._has_code(sub.start)]
+        return Rewritten(insns, live, symbols, starts[:-1])
 
     def _has_code(self, start: int) -> bool:
         ends = [*sorted(sub.start for sub in self.env.subprogs), len(self.insns)]
         end = ends[ends.index(start) + 1]
         return any(self.blocks.blocks[start:end])
 
-    def _shown(self, insn: Insn, piece: Piece, index: int, number: dict[int, int]) -> Insn:
-        if insn.code == CALL and insn.src == PSEUDO_CALL:
-            return insn._replace(off=insn.imm, imm=number.get(piece.target, 0))
-        if insn.code == LD_IMM64:
-            map_ = self.env.map_of_insn.get(index) or self.env.aux[index].map
-            if insn.src in (1, 2, 5, 6) and map_ is not None:
-                kind = 2 if insn.src in (2, 6) else 1
-                return insn._replace(src=kind, imm=map_.id)
-            if insn.src == 3:
-                return insn._replace(src=0, imm=0)
-        return insn
+    def _resolved(self, insn: Insn, index: int) -> Insn:
+        """Put the id of a map in the place of its descriptor."""
+        if insn.code != LD_IMM64:
+            return insn
+        map_ = self.env.map_of_insn.get(index) or self.env.aux[index].map
+        if insn.src in (1, 2, 5, 6) and map_ is not None:
+            kind = 2 if insn.src in (2, 6) else 1
+            return insn._replace(src=kind, imm=map_.id)
+        return insn._replace(src=0, imm=0) if insn.src == PSEUDO_BTF_ID else insn
 
 
 def rewrite(env: Env) -> Rewritten:
