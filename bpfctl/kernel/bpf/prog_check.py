@@ -28,6 +28,7 @@ from bpfctl.isa.insn import (
     VALUES,
     Code,
     Insn,
+    encode,
     falls_through,
     jump_offset,
 )
@@ -40,6 +41,7 @@ from bpfctl.kernel.task import bpf_capable
 from bpfctl.uapi import BPF_F_SLEEPABLE, PROG_TYPE_NUMBER, ProgLoadAttr
 
 if TYPE_CHECKING:
+    from bpfctl.kernel.bpf.verifier.result import VerifiedProgram
     from bpfctl.kernel.kernel import Kernel
 
 MAX_USED_MAPS = 64
@@ -53,7 +55,7 @@ class Program:
     """A program on its way in: what the checks have found out so far.
 
     ``starts`` are the first insns of its functions, the main one (0) included; ``map_ids`` the
-    maps it uses, in order of first use.
+    maps it uses, in order of first use; ``verified`` what the walking verifier says of it.
     """
 
     attr: ProgLoadAttr
@@ -62,6 +64,14 @@ class Program:
     map_ids: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=lambda: [0])
     btf_id: int = 0
+    verified: VerifiedProgram | None = None
+
+    def shown(self) -> Program:
+        """Return the program as the kernel rewrote it, which is what the JIT translates."""
+        if self.verified is None:
+            return self
+        insns = b"".join(encode(*insn) for insn in self.verified.xlated)
+        return Program(self.attr, self.attach_type, Code(insns), starts=self.verified.xlated_starts)
 
     def functions(self) -> list[tuple[int, int]]:
         """Return the bounds of each function: first insn, and one past the last."""

@@ -50,6 +50,7 @@ def _check_kind_and_name(kernel: Kernel, attr: ProgLoadAttr) -> None:
 def _jit(kernel: Kernel, rec: ProgRecord, memory: ProgMemory, program: Program) -> None:
     if not kernel.config.jit_enable:
         return
+    program = program.shown()
     functions = program.functions()
     memory.alloc_jit([end - start for start, end in functions], program.attr.line_info_cnt)
     progs = kernel.profile.progs
@@ -87,6 +88,10 @@ def _build(
     rec.btf_id = program.btf_id
     if len(program.starts) > 1:
         rec.priv["starts"] = program.starts
+    if program.verified is not None:
+        from bpfctl.kernel.bpf.prog_xlated import keep
+
+        memory.grow(task, len(keep(rec, program.verified)) // INSN_BYTES)
     _jit(kernel, rec, memory, program)
     _check_tail_calls(kernel, rec)
 
