@@ -57,7 +57,7 @@ def arguments(env: Env, no: int) -> list[Argument]:
             E.INVAL,
             f"Global function {name}() doesn't return scalar. Only those are supported.",
         )
-    subprog.args = [_argument(env, no, index, param.type) for index, param in enumerate(params)]
+    subprog.args = [_argument(env, no, index, kind) for index, (_, kind) in enumerate(params)]
     subprog.args_cached = True
     return list(subprog.args)
 
