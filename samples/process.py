@@ -12,7 +12,7 @@ from bpfctl.libbpf import rlimit
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.uapi import MapCreateAttr, ProgLoadAttr
 
-from .sample import ABORTED, KILLED, Exit
+from .exits import ABORTED, KILLED, Exit
 
 Body = Callable[["Process", int], Iterator[None]]
 

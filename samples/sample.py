@@ -9,16 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from bpfctl.errors import Hint
-
-if TYPE_CHECKING:
-    from .process import Process
-
-ABORTED = 134  # what a shell sees of a process that SIGABRT ended
-KILLED = 137
-USAGE = 255
+from .exits import ABORTED, KILLED, USAGE, Exit
+from .process import Process
 
 
 @dataclass(frozen=True)
@@ -65,14 +58,4 @@ class Sample:
     compare: Request = Request()
 
 
-class Exit(Exception):
-    """A process ends with ``status``, because of ``cause`` if there is one.
-
-    ``hint`` says what would help; by default that is what the cause has to say.
-    """
-
-    def __init__(self, status: int, cause: BaseException | None = None, hint: Hint = "") -> None:
-        super().__init__(status)
-        self.status = status
-        self.cause = cause
-        self.hint = hint or getattr(cause, "hint", "")
+__all__ = ["ABORTED", "KILLED", "USAGE", "Exit", "Option", "Request", "Sample"]

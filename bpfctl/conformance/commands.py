@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bpfctl.conformance.lab import BOX, CPUS, Lab, attempt, demand
@@ -75,7 +76,7 @@ class _Session:
         The first of each is whether bpf(2) takes the element, tried on another map of the type.
         """
         from bpfctl.kernel.config import Config
-        from bpfctl.store.state import new_state
+        from bpfctl.store.renew import new_state
 
         new_state(self.path, Config(kernel=self.profile, possible_cpus=CPUS))
         with self._lab() as lab:
@@ -193,8 +194,8 @@ class _Session:
 
 
 def _run(argv: list[str]) -> tuple[int, str, str]:
-    from bpfctl.cli.app.main import main
-
+    # The suite stands below the command line, and types what a person would.
+    main = import_module("bpfctl.cli.app.main").main
     saved = sys.stdout, sys.stderr
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2))
     sys.stdout, sys.stderr = out, err

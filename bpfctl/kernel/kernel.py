@@ -305,10 +305,9 @@ class Kernel(Machine):
 
     def trace_pipe_read(self, pid: int) -> list[bytes]:
         """Read /sys/kernel/tracing/trace_pipe: lines that nobody has read yet."""
-        from bpfctl.kernel.trace.pipe import read_pipe
-
         self.task(pid)
-        return read_pipe(self)
+        lines: list[bytes] = late("trace.pipe:read_pipe")(self)
+        return lines
 
     # --- perf events -----------------------------------------------------
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 from bpfctl.errors import E, Failure, Hint, KernelError
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.libbpf.options import LoadOptions
-from bpfctl.libbpf.pinning import DEFAULT_BPFFS, make_parent_dir
 from bpfctl.libbpf.relocate import NO_FD
-from bpfctl.libbpf.steps import Steps, Warn
+from bpfctl.libbpf.steps import DEFAULT_BPFFS, Steps, Warn, make_parent_dir
 from bpfctl.uapi import BPF_OBJ_NAME_LEN, PROG_TYPE_NUMBER, MapInfo, ProgLoadAttr
 
 if TYPE_CHECKING:

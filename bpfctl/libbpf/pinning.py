@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
 from bpfctl.libbpf.bpf import Bpf
-from bpfctl.libbpf.paths import absolute, dirname
+from bpfctl.libbpf.paths import absolute
+from bpfctl.libbpf.steps import make_parent_dir
 
 if TYPE_CHECKING:
     from bpfctl.libbpf.load import LoadedMap, Loader
-
-DEFAULT_BPFFS = "/sys/fs/bpf"
-
-
-def make_parent_dir(bpf: Bpf, path: str, warn: Callable[[str], None]) -> None:
-    """Make the directory that ``path`` is in, which may exist; its own parent must.
-
-    :raises KernelError: EINVAL outside of a bpffs, and what mkdir(2) says.
-    """
-    parent = absolute(dirname(path))
-    bpffs = bpf.kernel.bpffs
-    if not bpffs.is_bpffs(parent):
-        warn(f"specified path {path} is not on BPF FS")
-        raise KernelError(E.INVAL, path)
-    try:
-        bpffs.mkdir(parent)
-    except KernelError as exc:
-        if exc.code != E.EXIST:
-            warn(f"failed to mkdir {path}: {exc.strerror}")
-            raise
-
 
 def pin_programs(loader: Loader, directory: str) -> None:
     """Pin every program in ``directory``, or none (bpf_object__pin_programs).

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bpfctl.errors import E, KernelError
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.libbpf.options import LoadOptions
+from bpfctl.libbpf.paths import absolute, dirname
 from bpfctl.libbpf.relocate import NO_FD, relocate
 from bpfctl.libbpf.rlimit import explain_eperm
 from bpfctl.uapi import PROG_TYPE_NUMBER, MapCreateAttr, ProgLoadAttr
@@ -26,9 +27,28 @@ if TYPE_CHECKING:
 Warn = Callable[[str], None]
 
 ANY_BTF_ID = 1
+DEFAULT_BPFFS = "/sys/fs/bpf"
 _WALK = 3  # log levels that show the verifier's walk
 _NEEDS_TARGET = frozenset(PROG_TYPE_NUMBER[name] for name in ("tracing", "lsm"))
 _EXT = PROG_TYPE_NUMBER["ext"]
+
+
+def make_parent_dir(bpf: Bpf, path: str, warn: Warn) -> None:
+    """Make the directory that ``path`` is in, which may exist; its own parent must.
+
+    :raises KernelError: EINVAL outside of a bpffs, and what mkdir(2) says.
+    """
+    parent = absolute(dirname(path))
+    bpffs = bpf.kernel.bpffs
+    if not bpffs.is_bpffs(parent):
+        warn(f"specified path {path} is not on BPF FS")
+        raise KernelError(E.INVAL, path)
+    try:
+        bpffs.mkdir(parent)
+    except KernelError as exc:
+        if exc.code != E.EXIST:
+            warn(f"failed to mkdir {path}: {exc.strerror}")
+            raise
 
 
 @dataclass(slots=True)

@@ -13,7 +13,6 @@ from bpfctl.store.file import (
     damaged,
     inspect,
     is_our_journal,
-    is_spent,
     journal_of,
     refusal,
     sqlite_errors,
@@ -246,7 +245,7 @@ def _build(path: str, building: str, boot: Boot) -> bool:
                 try:
                     boot(storage)
                 except BaseException:
-                    _unlink(building)
+                    unlink(building)
                     raise
                 commit(storage)
                 booted = True
@@ -269,7 +268,7 @@ def _has_our_mark(conn: sqlite3.Connection) -> bool:
 def _drop(conn: sqlite3.Connection, building: str) -> None:
     """Remove what another maker, who was quicker, has no use for."""
     if _is_empty(building) or _has_our_mark(conn):
-        _unlink(building)
+        unlink(building)
 
 
 def _clear_journal(path: str) -> None:
@@ -280,7 +279,7 @@ def _clear_journal(path: str) -> None:
     if not is_our_journal(path):
         where = journal_of(path)
         raise refusal(path, f"{where!r} would be taken for its journal", "move that file away")
-    _unlink(journal_of(path))
+    unlink(journal_of(path))
 
 
 def _move(building: str, path: str) -> bool:
@@ -300,7 +299,7 @@ def _move(building: str, path: str) -> bool:
     return False
 
 
-def _unlink(path: str) -> None:
+def unlink(path: str) -> None:
     try:
         os.unlink(path)
         sync_folder(path)
@@ -331,47 +330,3 @@ def replacing(storage: SqlStorage) -> Iterator[None]:
         storage.conn.execute("ROLLBACK TO replacing")
         storage.forget()
         raise
-
-
-def reset_state(path: str, boot: Boot) -> None:
-    """Replace all that a state file holds by a freshly booted kernel, in one transaction.
-
-    What was there is kept for ``sim undo``.
-    """
-    from bpfctl.store.backup import keeping
-
-    with (
-        open_storage(path, write=True, make=False) as storage,
-        keeping(path),
-        replacing(storage),
-    ):
-        boot(storage)
-
-
-def new_state(path: str, config: Config, force: bool = False) -> None:
-    """Make a state file with a kernel of ``config``; with ``force`` also in place of another.
-
-    :raises StateError: there is a file, and not ``force``; or it is not one of ours.
-    """
-    boot = boot_with(config)
-    if os.path.lexists(path):
-        if not force:
-            raise StateError(
-                f"state file {path!r} exists already",
-                hint="replace it with --force, or choose another one with --state",
-            )
-        _replace(path, boot)
-    elif not create_state(path, boot):
-        reset_state(path, boot)
-
-
-def _replace(path: str, boot: Boot) -> None:
-    """Boot anew in an existing file; one of ours that is of no use any more is deleted first."""
-    try:
-        reset_state(path, boot)
-    except StateError:
-        if not is_spent(path):
-            raise
-        _unlink(path)
-        if not create_state(path, boot):
-            reset_state(path, boot)

@@ -16,7 +16,7 @@ from bpfctl.kernel.profile import NEWEST
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.store import open_kernel, open_storage
 from bpfctl.store.check import check_state
-from bpfctl.store.state import new_state
+from bpfctl.store.renew import new_state
 from crash.worker import fork, kill_after
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")

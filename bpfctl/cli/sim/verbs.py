@@ -116,7 +116,7 @@ def state_file(app: App) -> str:
 def new(app: App, /, from_toml: str | None, force: bool, **options: str | None) -> None:
     """Make a state file with a freshly booted machine."""
     from bpfctl.kernel.config import Config
-    from bpfctl.store.state import new_state
+    from bpfctl.store.renew import new_state
 
     given = read_toml(from_toml) if from_toml is not None else {}
     given.update({key: text for key, text in options.items() if text is not None})

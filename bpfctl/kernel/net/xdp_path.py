@@ -6,7 +6,7 @@ driver, which may not take it; a generic one is a packet of the stack and simply
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bpfctl.kernel.attach.state import AttachState
 from bpfctl.kernel.attach.xdp import DRV, hook_of
@@ -15,17 +15,40 @@ from bpfctl.kernel.net.device import NetDevice
 from bpfctl.kernel.net.xdp import XdpBuff
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.net.dev import Net
+    from bpfctl.kernel.kernel import Kernel
 
 XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = range(5)
 BROADCAST, EXCLUDE_INGRESS = 8, 16
 DEV_MAPS = ("devmap", "devmap_hash")
 
 
+class Wire(Protocol):
+    """The devices as XDP needs them: :class:`~bpfctl.kernel.net.dev.Net`."""
+
+    @property
+    def kernel(self) -> Kernel: ...
+
+    def device(self, ifindex: int) -> NetDevice | None: ...
+
+    def peer(self, device: NetDevice) -> NetDevice | None: ...
+
+    def has_native(self, device: NetDevice) -> bool: ...
+
+    def may_forward(self, device: NetDevice, length: int) -> bool: ...
+
+    def count(self, device: NetDevice, what: str, nbytes: int = 0) -> None: ...
+
+    def xmit(self, device: NetDevice, frame: bytes, taps: bool = True) -> None: ...
+
+    def receive(self, device: NetDevice, frame: bytes, queue: int = 0) -> None: ...
+
+    def netif_receive(self, device: NetDevice, frame: bytes) -> None: ...
+
+
 class XdpPath:
     """What XDP does to the frames of a :class:`~bpfctl.kernel.net.dev.Net`."""
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Wire) -> None:
         self._net = net
         self._kernel = net.kernel
 

@@ -14,9 +14,10 @@ from bpfctl.errors import CommandError, E, KernelError, StateError, TaskKilled
 from bpfctl.kernel.records import Counter, Setting, Task
 from bpfctl.store import file, migrations, state
 from bpfctl.store.path import default_path, state_path
+from bpfctl.store.renew import reset_state
 from bpfctl.store.schema import APPLICATION_ID
 from bpfctl.store.sqlite import SqlStorage
-from bpfctl.store.state import create_state, open_storage, reset_state
+from bpfctl.store.state import create_state, open_storage
 
 
 def boot(storage: SqlStorage) -> None:

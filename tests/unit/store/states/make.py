@@ -19,7 +19,7 @@ from bpfctl.conformance.lab import Lab, attempt
 from bpfctl.kernel.config import Config
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.store import open_kernel
-from bpfctl.store.state import new_state
+from bpfctl.store.renew import new_state
 from bpfctl.uapi import BPF_F_MMAPABLE, MapCreateAttr, ProgLoadAttr
 
 # r0 = 0; exit
