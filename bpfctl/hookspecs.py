@@ -8,13 +8,12 @@ methods of its class, :class:`bpfctl.kernel.bpf.map.MapType`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pluggy
 
     from bpfctl.kernel.bpf.map import MapType
-    from bpfctl.kernel.bpf.vm.engine import Engine
 
     hookspec = pluggy.HookspecMarker("bpfctl")
     hookimpl = pluggy.HookimplMarker("bpfctl")
@@ -49,7 +48,7 @@ def map_types() -> list[type[MapType]]:  # type: ignore[empty-body]
 
 
 @hookspec
-def bpf_engines() -> list[type[Engine]]:  # type: ignore[empty-body]
+def bpf_engines() -> list[type[Any]]:  # type: ignore[empty-body]
     """Return the execution engines that this module offers.
 
     Called when one of them is chosen by name. Engines are looked up through the entry-point group

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from bpfctl.kernel.bpf.facts import MapFacts
     from bpfctl.kernel.bpf.map import MapType
-    from bpfctl.kernel.bpf.vm.engine import Engine
 
 MAP_TYPES_GROUP = "bpfctl.map_types"
 OBSERVERS_GROUP = "bpfctl.observers"
@@ -252,7 +251,7 @@ def _checked(
     return {cls.name: cls for cls in classes}
 
 
-def engine(name: str) -> type[Engine] | None:
+def engine(name: str) -> type[Any] | None:
     """Return the execution engine ``name``, None when nothing offers it.
 
     :raises PluginError: the plugin that should offer it is broken.

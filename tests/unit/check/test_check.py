@@ -6,6 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -71,9 +72,10 @@ def test_what_is_no_object(refused):
 def test_the_log_is_read():
     assert read_statistics(LOG) == (2, None)
     assert read_statistics("stack depth 16+40\nprocessed 9 insns (limit 1000000)")[1] == 40
-    places = SimpleNamespace(string=lambda at: {1: "a.c", 2: "\tint x = 1;", 3: " y();"}[at])
-    spec = SimpleNamespace(line_info=[(0, 1, 2, 7 << 10), (1, 1, 3, 8 << 10 | 4)])
-    trouble = explain(SimpleNamespace(log=LOG, last_line=""), spec, places)
+    places: Any = SimpleNamespace(string=lambda at: {1: "a.c", 2: "\tint x = 1;", 3: " y();"}[at])
+    spec: Any = SimpleNamespace(line_info=[(0, 1, 2, 7 << 10), (1, 1, 3, 8 << 10 | 4)])
+    attr: Any = SimpleNamespace(log=LOG, last_line="")
+    trouble = explain(attr, spec, places)
     assert trouble.reason == "R2 !read_ok"
     assert (trouble.insn, trouble.file, trouble.line, trouble.source) == (1, "a.c", 8, "y();")
     assert [(step.insn, step.state) for step in trouble.path] == [(0, "R1_w=1"), (1, "")]

@@ -18,7 +18,7 @@ def engine_named(name: str) -> Engine:
     :raises EngineError: there is none, or its plugin is broken.
     """
     wanted = AUTO if name in ("", "auto") else name
-    found = plugins.engine(wanted)
+    found: type[Engine] | None = plugins.engine(wanted)
     if found is None:
         known = ", ".join(["auto", *plugins.BUILTIN_ENGINES])
         raise EngineError(f"unknown engine '{name}'", hint=f"built in: {known}")
