@@ -41,7 +41,8 @@ LAYERS = (
     "bpfctl.plugins",
     "bpfctl.kernel.bpf.orphan",
     "bpfctl.kernel.bpf.idr bpfctl.kernel.bpf.inode bpfctl.kernel.bpf.prog bpfctl.kernel.bpf.mmap"
-    " bpfctl.kernel.bpf.prog_mem bpfctl.kernel.bpf.prog_tag bpfctl.kernel.bpf.kinds bpfctl.kernel.bpf.prog_xlated"
+    " bpfctl.kernel.bpf.prog_mem bpfctl.kernel.bpf.prog_tag bpfctl.kernel.bpf.kinds"
+    " bpfctl.kernel.bpf.prog_xlated bpfctl.kernel.bpf.verifier.result"
     " bpfctl.kernel.bpf.commands",
     "bpfctl.kernel.kernel",
     "bpfctl.kernel bpfctl_maps",

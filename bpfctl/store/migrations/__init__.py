@@ -25,6 +25,7 @@ VERSIONS: Final = (
     "output: what programs printed or sent",
     "links, attachments, attach points",
     "alloc, objcg, memcg: per-CPU charges of kernels before 5.17",
+    "setting: engine",
 )
 SCHEMA_VERSION = len(VERSIONS)
 
