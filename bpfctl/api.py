@@ -13,6 +13,7 @@ from bpfctl import uapi
 from bpfctl.errors import E, KernelError, TaskKilled, errno_name
 from bpfctl.hookspecs import hookimpl
 from bpfctl.kernel.bpf.example import Element, Example
+from bpfctl.kernel.bpf.facts import Ref, Row, Sizes
 from bpfctl.kernel.bpf.map import (
     BPF_F_ACCESS_MASK,
     NUMA_NO_NODE,
@@ -107,7 +108,10 @@ __all__ = [
     "Mem",
     "ProgLoadAttr",
     "ProgRecord",
+    "Ref",
+    "Row",
     "SimObject",
+    "Sizes",
     "Task",
     "TaskKilled",
     "boot",

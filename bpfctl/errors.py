@@ -51,6 +51,7 @@ class E:
     RANGE = 34
     NAMETOOLONG = 36
     NOTEMPTY = 39
+    LOOP = 40
     NODATA = 61
     NOLINK = 67
     PROTO = 71
@@ -94,6 +95,7 @@ _TABLE = {
     34: ("ERANGE", "Numerical result out of range"),
     36: ("ENAMETOOLONG", "File name too long"),
     39: ("ENOTEMPTY", "Directory not empty"),
+    40: ("ELOOP", "Too many levels of symbolic links"),
     61: ("ENODATA", "No data available"),
     67: ("ENOLINK", "Link has been severed"),
     71: ("EPROTO", "Protocol error"),

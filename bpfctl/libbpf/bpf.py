@@ -149,8 +149,14 @@ class Bpf:
         return found
 
     def map_keys(self, fd: int) -> Iterator[bytes]:
-        """Walk all keys; ends silently at ENOENT, raises any other errno."""
+        """Walk all keys; ends silently at ENOENT, raises any other errno.
+
+        A damaged map may lead back to keys that were there before: then the walk ends with
+        ELOOP. One key is remembered at a time, at powers of two (Brent's way to find a circle).
+        """
         key: bytes | None = None
+        seen: bytes | None = None
+        count, next_mark = 0, 1
         while True:
             try:
                 key = self.map_get_next_key(fd, key)
@@ -158,6 +164,11 @@ class Bpf:
                 if exc.code == E.NOENT:
                     return
                 raise
+            if key == seen:
+                raise KernelError(E.LOOP, "the walk goes in a circle")
+            count += 1
+            if count == next_mark:
+                seen, next_mark = key, 2 * next_mark
             yield key
 
     def prog_test_run(self, attr: ProgRunAttr) -> ProgRunResult:

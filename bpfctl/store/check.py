@@ -29,6 +29,7 @@ from bpfctl.kernel.records import (
     Task,
     User,
 )
+from bpfctl.store.check_maps import check_contents
 from bpfctl.store.check_objects import check_objects
 from bpfctl.store.check_rows import check_rows
 from bpfctl.store.holders import held_by_maps, held_by_timers
@@ -328,6 +329,10 @@ def _check_objects(view: _View) -> Iterator[str]:
     return check_objects(view.conn, view.rows(SimObject))
 
 
+def _check_contents(view: _View) -> Iterator[str]:
+    return check_contents(view.conn, view.config)
+
+
 def _ref(kind: str, obj_id: int) -> Ref:
     return (kind, obj_id) if kind in _KINDS else ("object", obj_id)
 
@@ -358,4 +363,5 @@ _CHECKS = (
     _check_references,
     _check_attached,
     _check_objects,
+    _check_contents,
 )

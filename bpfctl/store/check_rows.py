@@ -6,17 +6,33 @@ import posixpath
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import fields
+from typing import Any
 
 from bpfctl import plugins
 from bpfctl.errors import Failure
 from bpfctl.kernel.config import Config
 from bpfctl.kernel.kernel import Kernel
+from bpfctl.kernel.machine import FIRST_TRANSIENT_PID
 from bpfctl.kernel.mm.memcg import ROOT_ID
 from bpfctl.kernel.profile import load
-from bpfctl.kernel.records import Counter, LruNode, MapRecord, Memcg, Pin, Setting
+from bpfctl.kernel.records import (
+    BtfRecord,
+    Counter,
+    LruNode,
+    Mapping,
+    MapRecord,
+    Memcg,
+    Objcg,
+    Pin,
+    ProgRecord,
+    Setting,
+    SimObject,
+    Task,
+)
+from bpfctl.store.check_schema import check_schema
 from bpfctl.store.schema import Table, all_tables, table_name
 from bpfctl.store.sqlite import SqlStorage
-from bpfctl.uapi import U32_MAX
+from bpfctl.uapi import INT_MAX, U32_MAX
 
 # Node numbers below zero are list heads.
 _SIGNED = frozenset({LruNode})
@@ -28,6 +44,7 @@ def check_rows(storage: SqlStorage) -> list[str]:
     """Return what is wrong with single rows; further checks need there to be nothing."""
     return (
         _check_file(storage.conn)
+        or list(check_schema(storage.conn))
         or list(_check_values(storage.conn))
         or _check_settings(storage)
         or [*_check_counters(storage), *_check_maps(storage.conn), *_check_paths(storage.conn)]
@@ -77,12 +94,33 @@ def _check_settings(storage: SqlStorage) -> list[str]:
 
 
 def _check_counters(storage: SqlStorage) -> Iterator[str]:
-    """Every counter of a fresh kernel must be there."""
-    present = {name for (name,) in storage.conn.execute(Table(Counter).keys_sql)}
+    """Every counter of a fresh kernel must be there; none may be below what it has given out."""
+    table = Table(Counter)
+    present = dict(storage.conn.execute(f'SELECT name, value FROM "{table.name}"').fetchall())
     fresh = Kernel.in_memory().storage.registry(Counter)
     for name in fresh.keys_after(None):
         if name not in present:
             yield f"counter {name}: is missing"
+    for name, (cls, column, limit) in _GIVEN_OUT.items():
+        sql = f'SELECT max("{column}") FROM "{table_name(cls)}" WHERE "{column}" < ?'
+        highest = storage.conn.execute(sql, (limit,)).fetchone()[0] or 0
+        # Ids are used again after wrapping: a counter below is possible then.
+        if name in present and present[name] < highest and highest < INT_MAX // 2:
+            yield f"counter {name}: is {present[name]}, and {highest} was given out"
+
+
+# Counter -> what it numbers: record class, column, and a number that those of others begin at.
+_GIVEN_OUT: dict[str, tuple[type[Any], str, int]] = {
+    "map_id": (MapRecord, "id", INT_MAX),
+    "prog_id": (ProgRecord, "id", INT_MAX),
+    "btf_id": (BtfRecord, "id", INT_MAX),
+    "object_id": (SimObject, "id", INT_MAX),
+    "mapping_id": (Mapping, "id", INT_MAX),
+    "memcg": (Memcg, "id", INT_MAX),
+    "objcg": (Objcg, "id", INT_MAX),
+    "ino": (Pin, "ino", INT_MAX),
+    "pid": (Task, "pid", FIRST_TRANSIENT_PID),
+}
 
 
 def _check_maps(conn: sqlite3.Connection) -> Iterator[str]:

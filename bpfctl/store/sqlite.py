@@ -26,7 +26,10 @@ READ_ALL_SHARE: Final = 64
 READ_ALL_MOST: Final = 1 << 18
 
 _GET = 'SELECT value, pos, aux FROM elem WHERE "map" = ? AND "key" = ?'
-_PUT = 'INSERT OR REPLACE INTO elem ("map", "key", value, pos, aux) VALUES (?, ?, ?, ?, ?)'
+_INSERT = 'INSERT INTO elem ("map", "key", value, pos, aux) VALUES (?, ?, ?, ?, ?)'
+# Another key at the position is an error, not something to be replaced.
+_PUT = _INSERT + """ ON CONFLICT ("map", "key")
+DO UPDATE SET value = excluded.value, pos = excluded.pos, aux = excluded.aux"""
 _DELETE = 'DELETE FROM elem WHERE "map" = ? AND "key" = ?'
 _FIRST = 'SELECT "key", pos FROM elem WHERE "map" = ? ORDER BY pos LIMIT 1'
 _AFTER = 'SELECT "key", pos FROM elem WHERE "map" = ? AND pos > ? ORDER BY pos LIMIT 1'
@@ -187,7 +190,14 @@ class SqlRegistry(Registry[R]):
             self._removed.clear()
         changed = list(self._changed())
         if changed:
-            self._conn.executemany(self._table.put_sql, [row for _, row in changed])
+            # A key that is meant to be new must be: what is there would be lost.
+            new = self._fresh - self._hiding
+            for sql, rows in (
+                (self._table.insert_sql, [row for key, row in changed if key in new]),
+                (self._table.put_sql, [row for key, row in changed if key not in new]),
+            ):
+                if rows:
+                    self._conn.executemany(sql, rows)
             self._stored.update(changed)
         self._fresh.clear()
         self._hiding.clear()
@@ -309,11 +319,19 @@ class SqlCells(Cells):
         rows = [(mapid, key, *cell) for key, cell in pending.items() if cell is not None]
         if rows:
             rows.sort(key=_pos)
-            self._conn.executemany(_PUT, rows)
+            self._write(rows)
             self._in_file = True
         if self._all is not None:
             self._keep_up()
         pending.clear()
+
+    def _write(self, rows: list[tuple[Any, ...]]) -> None:
+        """Write elements; one may take the position that another of them leaves."""
+        try:
+            self._conn.executemany(_PUT, rows)
+        except sqlite3.IntegrityError:
+            self._conn.executemany(_DELETE, [row[:2] for row in rows])
+            self._conn.executemany(_INSERT, rows)
 
     def _keep_up(self) -> None:
         """Bring what was read of the file up to date with what was written to it."""

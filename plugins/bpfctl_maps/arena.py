@@ -33,6 +33,7 @@ class Arena(MapType):
 
     name = "arena"
     family = "arena"
+    priv_needed = ("start", "end")
     capability = "bpf"
     mmapable = True
     faults = True

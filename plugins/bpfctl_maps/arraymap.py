@@ -10,7 +10,7 @@ from typing import Any
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
 from bpfctl.kernel.bpf.example import Example
-from bpfctl.kernel.bpf.facts import CGROUP, MAP, PERCPU, PERF_EVENT, PROG
+from bpfctl.kernel.bpf.facts import CGROUP, MAP, PERCPU, PERF_EVENT, PROG, Row
 from bpfctl.kernel.bpf.map import (
     BPF_F_ACCESS_MASK,
     NUMA_NO_NODE,
@@ -48,10 +48,22 @@ def index_of(key: bytes) -> int:
     return int.from_bytes(key, "little")
 
 
+def odd_index(rec: MapRecord, row: Row) -> str:
+    """Return what is wrong with a row that lies at the index that its key is."""
+    if index_of(row[0]) != row[2]:
+        return f"lies at {row[2]!r}"
+    return "" if index_of(row[0]) < rec.max_entries else "is beyond the end"
+
+
 class ArrayBase(MapType):
     """What all types of this file share: attribute checks, sizes, iteration by index."""
 
     family = "arraymap"
+    priv_kept = {"nr_slots": int, "inner": dict}
+
+    @classmethod
+    def odd_row(cls, rec: MapRecord, row: Row) -> str:
+        return odd_index(rec, row)
 
     def alloc_check(self, attr: MapCreateAttr, task: Task) -> None:
         flags = attr.map_flags
@@ -290,6 +302,7 @@ class PercpuArray(ValueArray):
 class FdArray(ArrayBase):
     """Arrays of objects: descriptors go in, rows keep ids (struct fd_array)."""
 
+    counts_rows = True
     example = Example(value_size=4)
 
     def alloc_check(self, attr: MapCreateAttr, task: Task) -> None:

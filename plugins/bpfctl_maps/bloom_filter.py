@@ -11,10 +11,11 @@ from typing import Any
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
 from bpfctl.kernel.bpf.example import Example
+from bpfctl.kernel.bpf.facts import Sizes
 from bpfctl.kernel.bpf.map import BPF_F_ACCESS_MASK, MapType, roundup_pow_of_two
 from bpfctl.kernel.jhash import jhash
 from bpfctl.kernel.mm.slab import KMALLOC_MAX_SIZE
-from bpfctl.kernel.records import Task
+from bpfctl.kernel.records import MapRecord, Task
 from bpfctl.uapi import BPF_ANY, BPF_F_NUMA_NODE, BPF_F_ZERO_SEED, U32_MAX, MapCreateAttr
 from bpfctl_maps.sparse import SparseBytes
 
@@ -35,6 +36,10 @@ class BloomFilter(MapType):
     btf_allowed = True
     map_extra = "number of hash functions"
     example = Example(key_size=0)
+
+    @classmethod
+    def row_sizes(cls, rec: MapRecord, cpus: int) -> tuple[Sizes, Sizes]:
+        return None, None
 
     def alloc_check(self, attr: MapCreateAttr, task: Task) -> None:
         if attr.value_size > KMALLOC_MAX_SIZE:

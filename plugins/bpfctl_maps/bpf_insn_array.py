@@ -11,8 +11,9 @@ from struct import Struct
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
 from bpfctl.kernel.bpf.example import Example
+from bpfctl.kernel.bpf.facts import Sizes
 from bpfctl.kernel.bpf.map import MapType
-from bpfctl.kernel.records import Task
+from bpfctl.kernel.records import MapRecord, Task
 from bpfctl.uapi import BPF_EXIST, BPF_F_RDONLY_PROG, BPF_NOEXIST, U32_MAX, MapCreateAttr
 from bpfctl_maps.arraymap import index_of
 
@@ -31,6 +32,10 @@ class InsnArray(MapType):
     capability = "bpf"
     can_freeze = True
     example = Example(value_size=VALUE.size, writable=False)
+
+    @classmethod
+    def row_sizes(cls, rec: MapRecord, cpus: int) -> tuple[Sizes, Sizes]:
+        return (4,), None
 
     def alloc_check(self, attr: MapCreateAttr, task: Task) -> None:
         sizes = attr.key_size == 4 and attr.value_size == VALUE.size and attr.max_entries

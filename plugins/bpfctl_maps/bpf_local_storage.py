@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from bpfctl.errors import E, KernelError
 from bpfctl.kernel.bpf.example import Example
-from bpfctl.kernel.bpf.facts import Ref, Row
+from bpfctl.kernel.bpf.facts import Ref, Row, Sizes
 from bpfctl.kernel.bpf.map import MapType, roundup_pow_of_two
 from bpfctl.kernel.bpf.memalloc import MemCache
 from bpfctl.kernel.mm.alloc import Mem
@@ -42,12 +42,18 @@ class LocalStorage(MapType):
     """Base of the four types; ``kind`` names what owners they have."""
 
     family = "bpf_local_storage"
+    counts_rows = True
+    priv_kept = {"storages": int, "mem_alloc": dict}
     capability = "bpf"
     capability_in_alloc_check = True
     btf_allowed = True
     special_fields = frozenset({"spin_lock", "kptr"})
     resident = "cells"
     kind: ClassVar[str]
+
+    @classmethod
+    def row_sizes(cls, rec: MapRecord, cpus: int) -> tuple[Sizes, Sizes]:
+        return (8,), (rec.value_size,)
 
     @classmethod
     def refers(cls, rec: MapRecord, rows: Iterable[Row]) -> Iterator[Ref]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
-from bpfctl.kernel.bpf.facts import Ref, Row
+from bpfctl.kernel.bpf.facts import Ref, Row, Sizes
 from bpfctl.kernel.bpf.map import MapType
 from bpfctl.kernel.mm.gfp import GFP_KERNEL
 from bpfctl.kernel.records import MapRecord, Task
@@ -30,7 +30,13 @@ class CpuMap(IndexedMap):
 
     name = "cpumap"
     family = "cpumap"
+    counts_rows = True
+    priv_kept = {}
     capability = "bpf"
+
+    @classmethod
+    def row_sizes(cls, rec: MapRecord, cpus: int) -> tuple[Sizes, Sizes]:
+        return (rec.key_size,), (8,)
 
     @classmethod
     def holds(cls, rec: MapRecord, rows: Iterable[Row]) -> Iterator[Ref]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
-from bpfctl.kernel.bpf.facts import Ref, Row
+from bpfctl.kernel.bpf.facts import Ref, Row, Sizes
 from bpfctl.kernel.bpf.map import MapType, roundup_pow_of_two
 from bpfctl.kernel.records import MapRecord, SimObject, Task
 from bpfctl.kernel.storage import Pos
@@ -45,6 +45,10 @@ class Dtab(IndexedMap):
     family = "devmap"
     capability = "net_admin"
     charge_errno = E.INVAL
+
+    @classmethod
+    def row_sizes(cls, rec: MapRecord, cpus: int) -> tuple[Sizes, Sizes]:
+        return (rec.key_size,), (8,)
 
     @classmethod
     def holds(cls, rec: MapRecord, rows: Iterable[Row]) -> Iterator[Ref]:

@@ -60,6 +60,8 @@ class Htab(MapType):
 
     name = "hash"
     family = "hashtab"
+    counts_rows = True
+    priv_kept = {"seed": int, "lru": dict, "mem_alloc": dict, "inner": dict}
     batch_is_walk = True
     btf_allowed = True
     special_fields = frozenset({"spin_lock", "timer", "kptr", "list", "rbtree"})

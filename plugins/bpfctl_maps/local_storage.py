@@ -13,7 +13,7 @@ from typing import Any
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
 from bpfctl.kernel.bpf.example import Example
-from bpfctl.kernel.bpf.facts import PERCPU, Ref, Row
+from bpfctl.kernel.bpf.facts import PERCPU, Ref, Row, Sizes
 from bpfctl.kernel.bpf.map import BPF_F_ACCESS_MASK, MapType, round_up
 from bpfctl.kernel.mm.gfp import GFP_USER
 from bpfctl.kernel.records import MapRecord, SimObject, Task
@@ -44,6 +44,10 @@ class CgroupStorage(MapType):
     one_per_prog = True
     btf_allowed = True
     special_fields = frozenset({"spin_lock"})
+
+    @classmethod
+    def row_sizes(cls, rec: MapRecord, cpus: int) -> tuple[Sizes, Sizes]:
+        return None, super().row_sizes(rec, cpus)[1]
 
     @classmethod
     def refers(cls, rec: MapRecord, rows: Iterable[Row]) -> Iterator[Ref]:

@@ -13,10 +13,11 @@ from typing import Any
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
 from bpfctl.kernel.bpf.example import Element, Example
+from bpfctl.kernel.bpf.facts import Sizes
 from bpfctl.kernel.bpf.map import BPF_F_ACCESS_MASK, MapType
 from bpfctl.kernel.bpf.memalloc import MemCache, alloc_elem
 from bpfctl.kernel.mm.slab import KMALLOC_MAX_SIZE
-from bpfctl.kernel.records import Task
+from bpfctl.kernel.records import MapRecord, Task
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.uapi import (
     BPF_EXIST,
@@ -147,10 +148,15 @@ class LpmTrie(MapType):
 
     name = "lpm_trie"
     family = "lpm_trie"
+    priv_kept = {"root": str, "mem_alloc": dict}
     capability = "bpf"
     btf_allowed = True
     batch_is_walk = True
     example = Example(key_size=8, map_flags=BPF_F_NO_PREALLOC, elements=addresses)
+
+    @classmethod
+    def row_sizes(cls, rec: MapRecord, cpus: int) -> tuple[Sizes, Sizes]:
+        return None, None
 
     # --- creation --------------------------------------------------------
 

@@ -11,9 +11,10 @@ from abc import abstractmethod
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
 from bpfctl.kernel.bpf.example import Example
+from bpfctl.kernel.bpf.facts import Sizes
 from bpfctl.kernel.bpf.map import BPF_F_ACCESS_MASK, MapType
 from bpfctl.kernel.mm.slab import KMALLOC_MAX_SIZE
-from bpfctl.kernel.records import Task
+from bpfctl.kernel.records import MapRecord, Task
 from bpfctl.uapi import BPF_EXIST, BPF_F_NUMA_NODE, BPF_NOEXIST, U32_MAX, MapCreateAttr
 
 CREATE_FLAGS = BPF_F_NUMA_NODE | BPF_F_ACCESS_MASK
@@ -23,11 +24,18 @@ class QueueStack(MapType):
     """What both types share; they differ in which end an element leaves from."""
 
     family = "queue_stack_maps"
+    counts_rows = True
+    priv_kept = {"head": int, "tail": int}
+    priv_needed = ("head", "tail")
     capability = "bpf"
     capability_in_alloc_check = True
     btf_allowed = True
     lookup_and_delete_flags = 0
     example = Example(key_size=0)
+
+    @classmethod
+    def row_sizes(cls, rec: MapRecord, cpus: int) -> tuple[Sizes, Sizes]:
+        return (4,), (rec.value_size,)
 
     # --- creation --------------------------------------------------------
 

@@ -50,6 +50,7 @@ class Ring(MapType):
     """The memory of both types, and their positions (u64, never wrapped to the ring)."""
 
     family = "ringbuf"
+    priv_needed = (CONSUMER, PRODUCER, PENDING)
     mmapable = True
     btf_allowed = True
     values = NONE

@@ -14,6 +14,7 @@ class SocketMap(IndexedMap):
     """Sockets do not live longer for being in a map: they leave it when they are closed."""
 
     values = SOCKET
+    counts_rows = True
 
     @classmethod
     def refers(cls, rec: MapRecord, rows: Iterable[Row]) -> Iterator[Ref]:

@@ -12,9 +12,10 @@ from struct import calcsize, pack
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
 from bpfctl.kernel.bpf.example import Example
+from bpfctl.kernel.bpf.facts import Sizes
 from bpfctl.kernel.bpf.map import MapType, roundup_pow_of_two
 from bpfctl.kernel.jhash import jhash
-from bpfctl.kernel.records import Task
+from bpfctl.kernel.records import MapRecord, Task
 from bpfctl.uapi import (
     BPF_F_NUMA_NODE,
     BPF_F_RDONLY,
@@ -55,6 +56,10 @@ class StackTrace(MapType):
     family = "stackmap"
     capability = "bpf"
     example = Example(writable=False)
+
+    @classmethod
+    def row_sizes(cls, rec: MapRecord, cpus: int) -> tuple[Sizes, Sizes]:
+        return (4,), None
 
     # --- creation --------------------------------------------------------
 

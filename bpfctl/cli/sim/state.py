@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FOUND_STATUS = 1
 STANDARD = "-"
 FLUSHED_LINES = 1000
+SHOWN_FINDINGS = 10
 
 
 @click.command()
@@ -90,8 +91,9 @@ def import_(app: App, file: str, force: bool, unchecked: bool) -> None:
         count = import_lines(storage, lines, file)
         findings = [] if unchecked else check_state(storage)
         if findings:
+            shown = "".join(f"\n  {text}" for text in findings[1:SHOWN_FINDINGS])
             raise CommandError(
-                f"cannot import {file}: {findings[0]}",
+                f"cannot import {file}: {findings[0]}{shown}",
                 hint=f"{count_of(len(findings), 'finding')} in all; nothing was changed",
             )
     done(app, rows=count)

@@ -33,6 +33,8 @@ BATCH_OPERATIONS: Final = frozenset({"lookup", "lookup_and_delete", "update", "d
 
 # Key, value, position and private number of an element, as Cells.rows() gives them.
 Row = tuple[bytes, bytes, "Pos", int]
+# Possible lengths of a key or value, None for any.
+Sizes = tuple[int, ...] | None
 # Kind and id of an object.
 Ref = tuple[str, int]
 
@@ -142,6 +144,34 @@ class MapFacts:
         """Return the special fields that a value may hold on kernels of ``profile``."""
         refused = {"kptr"} if cls.name in profile.checks.kptr_refused else set()
         return cls.special_fields - refused
+
+    # --- what is stored of a map of it ---------------------------------------------
+
+    counts_rows: ClassVar[bool] = False
+    """``rec.nr_elems`` is the number of its rows."""
+    priv_kept: ClassVar[dict[str, type] | None] = None
+    """What may be in ``rec.priv``, None for anything; those of ``priv_needed`` must be."""
+    priv_needed: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def row_sizes(cls, rec: MapRecord, cpus: int) -> tuple[Sizes, Sizes]:
+        """Return how many bytes keys and values of rows may have, None for any number.
+
+        Rows of a type may differ from the elements that programs see: say so here.
+        """
+        if cls.values == PERCPU:
+            slot = -(-rec.value_size // 8) * 8
+            return (rec.key_size,), (slot, slot * cpus)
+        if cls.values == NONE:
+            return None, None
+        if cls.values == SOCKET:
+            return (rec.key_size,), (8,)
+        return (rec.key_size,), (4 if cls.fd_values else rec.value_size,)
+
+    @classmethod
+    def odd_row(cls, rec: MapRecord, row: Row) -> str:
+        """Return what is wrong with a row beside its sizes, "" for nothing."""
+        return ""
 
     # --- what a map of it holds, told from what is stored ------------------------
 

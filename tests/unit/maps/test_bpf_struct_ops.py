@@ -44,6 +44,7 @@ def struct_ops_prog(machine: Machine, member: str, subsystem: str = TCP) -> int:
     kernel = machine.kernel
     names = [found.name for found in ops_of(machine, subsystem).members]
     prog = ProgRecord(kernel.progs.ids.take(), PROG_TYPE_NUMBER["struct_ops"], refcnt=1)
+    prog.insns = bytes.fromhex("b700000000000000" "9500000000000000")
     prog.priv = {"struct_ops": subsystem, "attach_type": names.index(member)}
     kernel.progs.records.add(prog)
     return kernel.files.open(kernel.task(machine.pid), "prog", prog.id, 3)

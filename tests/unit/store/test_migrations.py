@@ -15,6 +15,7 @@ import bpfctl.store.migrations
 from bpfctl.kernel.kernel import Kernel
 from bpfctl.store import migrations, open_kernel, open_storage
 from bpfctl.store.check import check_state
+from bpfctl.store.check_schema import shape
 from bpfctl.store.schema import all_tables
 from conftest import Cli
 
@@ -28,22 +29,6 @@ def unpacked(source: Path, target: Path) -> Path:
     with lzma.open(source) as file, open(target, "wb") as out:
         shutil.copyfileobj(file, out)
     return target
-
-
-def shape(conn: sqlite3.Connection) -> dict[str, object]:
-    """Return tables with their columns (type, NOT NULL, place in the key) and all indexes.
-
-    The order of columns and their defaults do not count: every statement names its columns.
-    """
-    found: dict[str, object] = {}
-    rows = conn.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
-    for kind, name, table, sql in rows:
-        if kind == "table":
-            columns = conn.execute(f'PRAGMA table_info("{name}")')
-            found[name] = {c[1]: (c[2], c[3], c[5]) for c in columns}
-        else:
-            found[name] = (kind, table, " ".join((sql or "").split()))
-    return found
 
 
 def test_every_version_has_a_step_that_is_never_edited():
@@ -84,7 +69,7 @@ def test_stored_files_are_migrated_and_used(file: Path, tmp_path: Path, cli: Cli
     with open_storage(path, write=False) as storage:
         version = storage.conn.execute("PRAGMA user_version").fetchone()[0]
         assert version == migrations.SCHEMA_VERSION
-        assert set(shape(storage.conn)) >= {table.name for table in all_tables()}
+        assert set(shape(storage.conn)) >= {("table", table.name) for table in all_tables()}
         assert check_state(storage) == []
     where = ("--state", path)
     hash_ = ("pinned", "/sys/fs/bpf/types/hash")

@@ -14,7 +14,9 @@ from bpfctl.api import (
     Example,
     KernelError,
     MapCreateAttr,
+    MapRecord,
     MapType,
+    Sizes,
     Task,
     hookimpl,
     jhash,
@@ -42,6 +44,11 @@ class CountingBloom(MapType):
     btf_allowed = True
     map_extra = "number of hashes of a key"
     example = Example(key_size=4, value_size=4, max_entries=64)
+
+    @classmethod
+    def row_sizes(cls, rec: MapRecord, cpus: int) -> tuple[Sizes, Sizes]:
+        # A row is a counter under its index.
+        return (4,), (COUNTER_SIZE,)
 
     def alloc_check(self, attr: MapCreateAttr, task: Task) -> None:
         self.check_access_flags(attr.map_flags, CREATE_FLAGS)
