@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
+
 from bpfctl.errors import E
 from bpfctl.isa.insn import BPF_ALU64, BPF_X, Insn
 from bpfctl.kernel.bpf.verifier import scalar
 from bpfctl.kernel.bpf.verifier.bounds import (
-    SYNC,
     coerce_subreg_to_size_sx,
     coerce_to_size_sx,
     zext_32_to_64,
@@ -88,7 +90,7 @@ def _byte_swap(env: Env, insn: Insn, reg: Reg) -> None:
         value = int.from_bytes(value.to_bytes(size, "little"), "big")
         mask = int.from_bytes(mask.to_bytes(size, "little"), "big")
     new.value, new.mask = value, mask
-    SYNC[env.rules.bounds](new)
+    env.sync(new)
     env.set_reg(insn.dst, new, bool(env.frame.precise >> insn.dst & 1))
 
 
@@ -180,7 +182,7 @@ def _sign_extended(env: Env, insn: Insn, is32: bool) -> Reg:
     if not unchanged:
         new.id = 0
     if is32:
-        coerce_subreg_to_size_sx(new, insn.off >> 3, SYNC[env.rules.bounds])
+        coerce_subreg_to_size_sx(new, insn.off >> 3, env.sync)
     else:
         coerce_to_size_sx(new, insn.off >> 3)
     return new
@@ -189,7 +191,7 @@ def _sign_extended(env: Env, insn: Insn, is32: bool) -> Reg:
 def _mov32(env: Env, insn: Insn) -> None:
     if env.is_pointer_value(insn.src):
         env.fail(E.ACCES, f"R{insn.src} partial copy of pointer")
-    sync = SYNC[env.rules.bounds]
+    sync = env.sync
     src = env.regs[insn.src]
     if src.type != SCALAR_VALUE:
         mark_unknown(env, insn.dst)
@@ -319,6 +321,17 @@ def _computable(env: Env, opcode: int, src: Reg, is32: bool) -> bool:
     return env.rules.div_mod_bounds and known
 
 
+_FOLDS: dict[int, Callable[[int, int], int]] = {
+    scalar.ADD: operator.add,
+    scalar.SUB: operator.sub,
+    scalar.MUL: operator.mul,
+    scalar.AND: operator.and_,
+    scalar.OR: operator.or_,
+    scalar.XOR: operator.xor,
+}
+"""What two known numbers give: the long way ends in the same."""
+
+
 def adjust_scalar(env: Env, insn: Insn, opcode: int, dst: Reg, src: Reg) -> None:
     """Store what an operation on two numbers gives (adjust_scalar_min_max_vals)."""
     is32 = insn.code & 7 != BPF_ALU64
@@ -327,14 +340,21 @@ def adjust_scalar(env: Env, insn: Insn, opcode: int, dst: Reg, src: Reg) -> None
         return
     if sanitize_needed(opcode):
         sanitize_val_alu(env, insn)
+    fold = _FOLDS.get(opcode)
+    if fold is not None and not src.mask | dst.mask and dst.smin == dst.smax:
+        value = fold(dst.value, src.value)
+        new = dst.copy()
+        new.set_known(value & U32_MAX if is32 else value)
+        env.frame.regs[insn.dst] = new
+        return
     if env.rules.fork_scalars and opcode in (scalar.AND, scalar.OR) and not src.mask:
         dst = _fork(env, insn, dst)
     new = dst.copy()
     if opcode in (scalar.DIV, scalar.MOD):
         _divide(new, insn, opcode, src, is32)
     else:
-        scalar.operations(env.rules)[opcode, is32](new, src)
-    sync = SYNC[env.rules.bounds]
+        env.ops[opcode, is32](new, src)
+    sync = env.sync
     if is32:
         zext_32_to_64(new, sync)
     else:

@@ -8,7 +8,8 @@ from bpfctl.errors import E
 from bpfctl.isa.insn import decode_all
 from bpfctl.kernel.bpf.progtypes.decl import ProgType
 from bpfctl.kernel.bpf.progtypes.release import prog_rules
-from bpfctl.kernel.bpf.verifier import live, scc
+from bpfctl.kernel.bpf.verifier import live, scalar, scc
+from bpfctl.kernel.bpf.verifier.bounds import SYNC
 from bpfctl.kernel.bpf.verifier.cfg import check_cfg
 from bpfctl.kernel.bpf.verifier.env import Env
 from bpfctl.kernel.bpf.verifier.precision import mark_all_scalars_imprecise
@@ -48,6 +49,8 @@ def new_env(
         prog_type,
         prog_rules(name).traits,
     )
+    env.ops = scalar.operations(env.rules)
+    env.sync = SYNC[env.rules.bounds]
     perfmon = perfmon_capable(task)
     env.bpf_capable = bpf_capable(task)
     env.allow_ptr_leaks = env.bypass_spec_v1 = env.bypass_spec_v4 = perfmon

@@ -217,6 +217,9 @@ class Env:
         self.stack_live: Any = None
         self.cur_jump: Any = None
         self.print_state = False
+        self.touches: list[int] = []
+        self.ops: dict[tuple[int, bool], Any] = {}
+        self.sync: Any = None
         self.next_idx = 0
         self.precise_default = False
         self.subprog_by_start: dict[int, int] = {}

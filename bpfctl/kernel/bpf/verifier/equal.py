@@ -145,7 +145,10 @@ def regsafe(env: Env, old: Reg, precise: bool, new: Reg, ids: IdMap, exact: int)
 
 def _identical(old: Reg, new: Reg) -> bool:
     return old is new or (
-        old.same_but_ids(new) and old.id == new.id and old.ref_obj_id == new.ref_obj_id
+        old.value == new.value
+        and old.id == new.id
+        and old.ref_obj_id == new.ref_obj_id
+        and old.same_but_ids(new)
     )
 
 
@@ -351,5 +354,7 @@ def maybe_looping(old: State, new: State) -> bool:
     """Whether the innermost registers are the very same (states_maybe_looping)."""
     if len(old.frames) != len(new.frames):
         return False
-    before, after = old.frames[-1].regs, new.frames[-1].regs
-    return all(_identical(before[regno], after[regno]) for regno in range(NR_REGS))
+    for before, after in zip(old.frames[-1].regs, new.frames[-1].regs, strict=True):
+        if before is not after and not _identical(before, after):
+            return False
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from bpfctl.btf.types import Kind
 from bpfctl.errors import E
 from bpfctl.kernel.bpf.verifier.env import Env
 
@@ -18,6 +19,7 @@ def check_btf_info(env: Env) -> None:
     """
     attr = env.attr
     if not (attr.func_info_cnt or attr.line_info_cnt):
+        _check_abnormal_return(env)
         return
     file = env.kernel.files.get(env.task.pid, attr.prog_btf_fd)
     if file.obj_kind != "btf":
@@ -27,6 +29,7 @@ def check_btf_info(env: Env) -> None:
     env.btf_id = file.obj_id
     env.btf = _parsed(env.kernel.btfs.get(file.obj_id).blob)
     if not attr.func_info_cnt:
+        _check_abnormal_return(env)
         return
     if not attr.func_info:
         env.has_func_info = True
@@ -50,6 +53,18 @@ def check_btf_info(env: Env) -> None:
     env.has_func_info = True
 
 
+def _check_abnormal_return(env: Env) -> None:
+    """What may end the program inside a function needs BTF to say what that returns.
+
+    :raises Refused: EINVAL.
+    """
+    for subprog in env.subprogs[1:]:
+        if subprog.has_ld_abs:
+            env.fail(E.INVAL, "LD_ABS is not allowed in subprogs without BTF")
+        if subprog.has_tail_call:
+            env.fail(E.INVAL, "tail_call is not allowed in subprogs without BTF")
+
+
 def _function(env: Env, no: int, type_id: int) -> None:
     try:
         func = env.btf.type(type_id)
@@ -58,6 +73,11 @@ def _function(env: Env, no: int, type_id: int) -> None:
     if func is None or func.kind != FUNC:
         env.fail(E.INVAL, f"invalid type id {type_id} in func info")
     subprog = env.subprogs[no]
+    ret = env.btf.resolve(env.btf.type(func.type).ret)
+    if no and ret.kind not in (Kind.INT, Kind.ENUM, Kind.ENUM64):
+        for has, what in ((subprog.has_ld_abs, "LD_ABS"), (subprog.has_tail_call, "tail_call")):
+            if has:
+                env.fail(E.INVAL, f"{what} is only allowed in functions that return 'int'.")
     subprog.type_id = type_id
     subprog.name = func.name
     linkage = getattr(func, "linkage", 0)

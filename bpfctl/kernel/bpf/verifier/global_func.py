@@ -49,7 +49,7 @@ def arguments(env: Env, no: int) -> list[Argument]:
     params = list(proto.params)
     if len(params) > 5:
         env.fail(E.INVAL, f"Global function {name}() with {len(params)} > 5 args. Buggy compiler.")
-    ret = btf.resolve(proto.ret) if hasattr(proto, "ret") else btf.resolve(proto.type)
+    ret = btf.resolve(proto.ret) if proto.ret else btf.type(0)
     if ret.kind == Kind.VOID and env.rules.void_global:
         subprog.void = True
     elif ret.kind not in (Kind.INT, Kind.ENUM, Kind.ENUM64):
@@ -57,7 +57,7 @@ def arguments(env: Env, no: int) -> list[Argument]:
             E.INVAL,
             f"Global function {name}() doesn't return scalar. Only those are supported.",
         )
-    subprog.args = [_argument(env, no, index, kind) for index, (_, kind) in enumerate(params)]
+    subprog.args = [_argument(env, no, index, type_id) for index, (_, type_id) in enumerate(params)]
     subprog.args_cached = True
     return list(subprog.args)
 

@@ -6,7 +6,6 @@ from bpfctl.errors import E
 from bpfctl.isa.insn import BPF_JMP, BPF_JMP32, BPF_X, Insn
 from bpfctl.kernel.bpf.verifier import cond, packet
 from bpfctl.kernel.bpf.verifier import regtype as rt
-from bpfctl.kernel.bpf.verifier.bounds import SYNC
 from bpfctl.kernel.bpf.verifier.branch import F_DST_STACK, F_SRC_STACK, push_jump, push_stack
 from bpfctl.kernel.bpf.verifier.env import Env
 from bpfctl.kernel.bpf.verifier.linked import collect_linked, sync_linked
@@ -205,7 +204,7 @@ def _learn(
     if by_reg and insn.src == insn.dst:
         true = true[0], true[0]
         false = false[0], false[0]
-    cond.learn(true, false, opcode, is32, env.rules, SYNC[env.rules.bounds])
+    cond.learn(true, false, opcode, is32, env.rules, env.sync)
     this_regs, other_regs = this_branch.frame.regs, other_branch.frame.regs
     this_regs[insn.dst], other_regs[insn.dst] = false[0], true[0]
     if by_reg:

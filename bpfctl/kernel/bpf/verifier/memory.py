@@ -9,7 +9,7 @@ from bpfctl.isa.insn import BPF_ST, BPF_STX, Insn
 from bpfctl.kernel.bpf.progtypes.decl import ProgType
 from bpfctl.kernel.bpf.verifier import regtype as rt
 from bpfctl.kernel.bpf.verifier import tnum
-from bpfctl.kernel.bpf.verifier.bounds import SYNC, coerce_to_size, coerce_to_size_sx
+from bpfctl.kernel.bpf.verifier.bounds import coerce_to_size, coerce_to_size_sx
 from bpfctl.kernel.bpf.verifier.env import READ, WRITE, Env, VMap
 from bpfctl.kernel.bpf.verifier.ptr_alu import MAX_VAR_OFF
 from bpfctl.kernel.bpf.verifier.regs import check_writable, mark_unknown, read_reg, words
@@ -267,7 +267,7 @@ def _coerce(env: Env, regno: int, size: int, sign_extend: bool) -> None:
     if sign_extend:
         coerce_to_size_sx(new, size)
     else:
-        coerce_to_size(new, size, SYNC[env.rules.bounds], env.rules.bounds == "simple")
+        coerce_to_size(new, size, env.sync, env.rules.bounds == "simple")
     frame.regs[regno] = new
 
 

@@ -115,26 +115,20 @@ def mark_chain_precision_batch(env: Env, state: State, bt: Backtrack, last_idx: 
     return backtrack(env, state, bt, last_idx)
 
 
-def _prev_idx(state: State, idx: int, cnt: int) -> tuple[int, int] | None:
-    """The instruction before ``idx`` on the path, None at the checkpoint (get_prev_insn_idx)."""
-    history = state.history
-    if idx == state.first_insn_idx and (cnt == 0 or (cnt == 1 and history[0].idx == idx)):
-        return None
-    if cnt and history[cnt - 1].idx == idx:
-        return history[cnt - 1].prev_idx, cnt - 1
-    return idx - 1, cnt
-
-
 def backtrack(env: Env, start: State, bt: Backtrack, last_idx: int) -> bool:
     """Walk back from ``last_idx`` and mark what is asked for; tell whether marks were set."""
     single = env.rules.precision == "single"
+    quick = not env.log_level & LOG_LEVEL2
+    touches = env.touches
+    if not touches:
+        touches = env.touches = [_touches(insn) for insn in env.insns]
+    if bt.empty():
+        return False
     state = start
     skip_first = True
     subseq_idx = -1
     changed = False
     try:
-        if single and start.frames[bt.frame] is not start.frames[-1]:
-            pass
         while True:
             if env.log_level & LOG_LEVEL2:
                 env.verbose(
@@ -144,25 +138,34 @@ def backtrack(env: Env, start: State, bt: Backtrack, last_idx: int) -> bool:
             if last_idx < 0:
                 _at_entry(env, state, bt)
                 return True
-            idx, cnt = last_idx, len(state.history)
+            history, first = state.history, state.first_insn_idx
+            idx, cnt = last_idx, len(history)
             while True:
                 if skip_first:
                     skip_first = False
                 else:
-                    hist = state.history[cnt - 1] if cnt else None
+                    hist = history[cnt - 1] if cnt else None
                     if hist is not None and hist.idx != idx:
                         hist = None
-                    if single:
+                    if quick and touches[idx] >= 0 and not touches[idx] & bt.regs[bt.frame]:
+                        if hist is not None and hist.linked:
+                            bt.sync_linked(hist)
+                    elif single:
                         _backtrack_single(env, idx, bt)
+                        if bt.empty():
+                            return changed
                     else:
                         _backtrack_insn(env, idx, subseq_idx, hist, bt)
-                if bt.empty():
-                    return changed
+                        if bt.empty():
+                            return changed
                 subseq_idx = idx
-                prev = _prev_idx(state, idx, cnt)
-                if prev is None:
+                if idx == first and (cnt == 0 or (cnt == 1 and history[0].idx == idx)):
                     break
-                idx, cnt = prev
+                if cnt and history[cnt - 1].idx == idx:
+                    cnt -= 1
+                    idx = history[cnt].prev_idx
+                else:
+                    idx -= 1
                 if idx < 0:
                     env.fail(E.FAULT, f"BUG backtracking idx {idx}")
             if state.parent is None:
@@ -181,6 +184,24 @@ def backtrack(env: Env, start: State, bt: Backtrack, last_idx: int) -> bool:
         mark_all_scalars_precise(start.parent)
         return True
     return changed
+
+
+def _touches(insn: Insn) -> int:
+    """Registers by which an instruction concerns backtracking, or all bits for always."""
+    code = insn.code
+    cls, opcode = code & 7, code & 0xF0
+    dst, src = 1 << insn.dst, 1 << insn.src
+    if cls in (BPF_ALU, BPF_ALU64):
+        if opcode in (scalar.END, scalar.NEG):
+            return 0
+        return dst if code & BPF_X or opcode == scalar.MOV else 0
+    if cls == BPF_LDX:
+        return dst
+    if cls == BPF_LD:
+        return dst if code else 0
+    if cls in (BPF_JMP, BPF_JMP32) and opcode not in (BPF_CALL, BPF_EXIT):
+        return dst | src if code & BPF_X and opcode else 0
+    return -1
 
 
 def _at_entry(env: Env, state: State, bt: Backtrack) -> None:

@@ -6,7 +6,7 @@ from bpfctl.errors import E
 from bpfctl.isa.insn import BPF_ALU64, Insn
 from bpfctl.kernel.bpf.verifier import regtype as rt
 from bpfctl.kernel.bpf.verifier import scalar, tnum
-from bpfctl.kernel.bpf.verifier.bounds import SYNC, s64
+from bpfctl.kernel.bpf.verifier.bounds import s64
 from bpfctl.kernel.bpf.verifier.env import Env, Refused
 from bpfctl.kernel.bpf.verifier.regs import mark_unknown, words
 from bpfctl.kernel.bpf.verifier.spec import Window, sanitize_needed, sanitize_ptr
@@ -117,7 +117,7 @@ def adjust_ptr(env: Env, insn: Insn, opcode: int, ptr: Reg, off: Reg, off_regno:
             f"R{insn.dst} pointer arithmetic with {_SIGNS[opcode >> 4]} operator prohibited",
         )
     check_sane_offset(env, new, ptr)
-    SYNC[env.rules.bounds](new)
+    env.sync(new)
     if not env.bypass_spec_v1:
         _check_bounds(env, insn, new)
         if sanitize_needed(opcode):
