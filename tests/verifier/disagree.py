@@ -131,8 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from bpfctl.kernel.bpf import prog_load
-    from verifier.switch import walking
-
-    prog_load.verify = walking  # type: ignore[attr-defined]
     main()

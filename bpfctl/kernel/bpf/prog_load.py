@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
-from bpfctl.isa.insn import INSN_BYTES
+from bpfctl.isa.insn import INSN_BYTES, Code
 from bpfctl.kernel.bpf.jit import image_bytes
 from bpfctl.kernel.bpf.map_create import check_name
 from bpfctl.kernel.bpf.modelled import refuse_what_cannot_run
@@ -60,6 +60,24 @@ def _jit(kernel: Kernel, rec: ProgRecord, memory: ProgMemory, program: Program) 
     )
 
 
+def _verify(kernel: Kernel, task: Task, attr: ProgLoadAttr, attach_type: int) -> Program:
+    """Walk the program as the kernel's verifier does; where that is not modelled, check its form.
+
+    :raises KernelError: why it is refused; the words are in ``attr.log``.
+    """
+    from bpfctl.kernel.bpf.verifier.check import check, unmodelled
+
+    if unmodelled(attr):
+        return verify(kernel, task, attr, attach_type)
+    verified = check(kernel, task, attr, attach_type)
+    code = Code(attr.insns)
+    for index in code.special:
+        if code[index] != verified.insns[index]:
+            code.replace(index, verified.insns[index])
+            code.replace(index + 1, verified.insns[index + 1])
+    return Program(attr, attach_type, code, verified.map_ids, verified.starts, verified.btf_id)
+
+
 def _build(
     kernel: Kernel,
     task: Task,
@@ -77,7 +95,7 @@ def _build(
     memory.charge(task)
     _check_kind_and_name(kernel, attr)
     memory.borrow_for_verifier(nr_insns)
-    program = verify(kernel, task, attr, attach_type)
+    program = _verify(kernel, task, attr, attach_type)
     if kernel.refuses_unmodelled:
         refuse_what_cannot_run(attr.insns)
     memory.grow(task, len(program.code))

@@ -45,9 +45,9 @@ def test_a_call_names_its_function_by_number():
 
 def test_calls_are_shown_with_distance_and_function():
     machine = Machine()
-    insns = call_function(1) + straight(1) + straight(1)
+    insns = call_function(2) + straight(2) + straight(2)
     info = machine.bpf.prog_info(machine.load(insns))
-    assert info.insns[:8] == b"\x85\x10\x01\x00\x01\x00\x00\x00"
+    assert info.insns[:8] == b"\x85\x10\x02\x00\x01\x00\x00\x00"
     assert info.insns[8:] == insns[8:]
 
 

@@ -212,7 +212,7 @@ def growing(extra: int):
 
 
 def test_growth_charges_whole_new_pages(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(prog_load, "verify", growing(600))
+    monkeypatch.setattr(prog_load, "_verify", growing(600))
     machine = Machine("5.10")
     fd = machine.load()
     assert machine.locked() == 2
@@ -225,14 +225,14 @@ def test_growth_charges_whole_new_pages(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_growth_within_the_last_page_is_free(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(prog_load, "verify", growing(100))
+    monkeypatch.setattr(prog_load, "_verify", growing(100))
     machine = Machine("5.10")
     machine.load()
     assert machine.locked() == 1
 
 
 def test_growth_past_the_limit_is_enomem(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(prog_load, "verify", growing(600))
+    monkeypatch.setattr(prog_load, "_verify", growing(600))
     machine = Machine("5.10")
     with pytest.raises(KernelError) as found:
         machine.load(bpf=machine.task(memlock=4096))
@@ -241,7 +241,7 @@ def test_growth_past_the_limit_is_enomem(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_growth_moves_the_charge(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(prog_load, "verify", growing(600))
+    monkeypatch.setattr(prog_load, "_verify", growing(600))
     machine = Machine("6.12")
     fd = machine.load()
     assert machine.paid() == 8192 + AUX + COUNTERS

@@ -103,7 +103,7 @@ def _mov_reserved(env: Env, insn: Insn) -> None:
         if insn.src or insn.off:
             env.fail(E.INVAL, "BPF_MOV uses reserved fields")
         return
-    if is64 and insn.off == 1 and env.rules.isa >= 4:
+    if is64 and insn.off == 1 and env.isa >= 4:
         if insn.imm not in (1, 1 << 16):
             env.fail(E.INVAL, "addr_space_cast insn can only convert between address space 1 and 0")
         if not any(map_.type == "arena" for map_ in env.maps):
@@ -112,7 +112,7 @@ def _mov_reserved(env: Env, insn: Insn) -> None:
                 "addr_space_cast insn can only be used in a program that has an associated arena",
             )
         return
-    allowed = ((0, 8, 16, 32) if is64 else (0, 8, 16)) if env.rules.isa >= 4 else (0,)
+    allowed = ((0, 8, 16, 32) if is64 else (0, 8, 16)) if env.isa >= 4 else (0,)
     if insn.off not in allowed or insn.imm:
         env.fail(E.INVAL, "BPF_MOV uses reserved fields")
 
@@ -217,7 +217,7 @@ def _mov32(env: Env, insn: Insn) -> None:
 
 def _binary(env: Env, insn: Insn, opcode: int) -> None:
     by_reg = insn.code & BPF_X
-    signed = env.rules.isa >= 4 and opcode in (scalar.DIV, scalar.MOD)
+    signed = env.isa >= 4 and opcode in (scalar.DIV, scalar.MOD)
     if (insn.off and not (signed and insn.off == 1)) or (insn.imm if by_reg else insn.src):
         env.fail(E.INVAL, "BPF_ALU uses reserved fields")
     if by_reg:
@@ -384,7 +384,7 @@ def _fork(env: Env, insn: Insn, dst: Reg) -> Reg:
         is32 = True
     else:
         return dst
-    branch = push_stack(env, env.insn_idx, env.insn_idx, False)
+    branch = push_stack(env, env.insn_idx + 1, env.insn_idx, False)
     zero, ones = dst.copy(), dst.copy()
     if is32:
         scalar.mark32_known(zero, 0)

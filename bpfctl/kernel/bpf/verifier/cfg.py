@@ -95,7 +95,7 @@ class _Walk:
             return more
         aux = env.aux[at]
         aux.prune_point = True
-        if code == MAY_GOTO_CODE and env.rules.isa >= 4:
+        if code == MAY_GOTO_CODE and env.isa >= 4:
             aux.force_checkpoint = aux.may_goto = True
         if self.push(at, at + 1, FALLTHROUGH):
             return True

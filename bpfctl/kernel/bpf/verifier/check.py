@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import KernelError
+from bpfctl.isa.insn import CALL, INSN_BYTES, LD_IMM64, PSEUDO_BTF_ID, PSEUDO_KFUNC_CALL
 from bpfctl.kernel.bpf.progtypes import by_number
 from bpfctl.kernel.bpf.verifier.entry import finish, new_env, run
 from bpfctl.kernel.bpf.verifier.result import VerifiedProgram
@@ -13,6 +14,26 @@ if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
     from bpfctl.kernel.records import Task
     from bpfctl.uapi import ProgLoadAttr
+
+
+def unmodelled(attr: ProgLoadAttr) -> str:
+    """Say why a program cannot be walked here, empty if it can.
+
+    The simulator has no BTF of a whole kernel, so it cannot follow what is typed by it.
+    """
+    prog_type = by_number(attr.prog_type)
+    if prog_type is None:
+        return f"program type {attr.prog_type}"
+    if prog_type.ctx is None:
+        return f"arguments of {prog_type.name} programs, which kernel BTF describes"
+    raw = attr.insns
+    for at in range(0, len(raw), INSN_BYTES):
+        source = raw[at + 1] >> 4
+        if raw[at] == CALL and source == PSEUDO_KFUNC_CALL:
+            return "calls of kernel functions"
+        if raw[at] == LD_IMM64 and source == PSEUDO_BTF_ID:
+            return "kernel variables"
+    return ""
 
 
 def check(kernel: Kernel, task: Task, attr: ProgLoadAttr, attach_type: int) -> VerifiedProgram:

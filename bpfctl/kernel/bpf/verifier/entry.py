@@ -65,6 +65,7 @@ def new_env(
 
 def _prepare(env: Env) -> None:
     """All that comes before the walk, in the order of the release."""
+    from bpfctl.kernel.bpf.verifier.attach import check_attach
     from bpfctl.kernel.bpf.verifier.func_info import check_btf_info
 
     if env.rules.resolve_first:
@@ -72,10 +73,12 @@ def _prepare(env: Env) -> None:
         find_functions(env)
         check_functions(env)
         check_btf_info(env)
+        check_attach(env)
     else:
         find_functions(env)
         check_functions(env)
         check_btf_info(env)
+        check_attach(env)
         resolve(env)
     env.precise_default = not env.bpf_capable or (
         env.rules.precise_default == "subprogs" and len(env.subprogs) > 1
@@ -113,7 +116,8 @@ def _check_function(env: Env, subprog_no: int) -> None:
     do_check(env)
     if not env.log_level & 2:
         env.log.clear()
-    env.explored.clear() if False else None
+    env.explored.clear()
+    env.explored_size = env.free_list_size = env.peak = 0
 
 
 def _walk(env: Env) -> None:

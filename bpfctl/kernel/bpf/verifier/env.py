@@ -174,6 +174,8 @@ class Env:
         self.type: ProgType = prog_type
         self.attach_type = attach_type
         self.rules = rules
+        self.isa = kernel.profile.progs.isa
+        self.gotol = self.isa >= 4 or kernel.profile.progs.gotol
         self.traits = traits
         self.insns = insns
         self.aux = [InsnAux() for _ in insns]

@@ -28,14 +28,16 @@ def check_btf_info(env: Env) -> None:
 
     env.btf_id = file.obj_id
     env.btf = _parsed(env.kernel.btfs.get(file.obj_id).blob)
+    if attr.line_info_cnt and attr.line_info_cnt < len(env.subprogs):
+        env.fail(E.INVAL, f"missing bpf_line_info for func#{attr.line_info_cnt}")
     if not attr.func_info_cnt:
         _check_abnormal_return(env)
         return
+    if attr.func_info_cnt != len(env.subprogs):
+        env.fail(E.INVAL, "number of funcs in func_info doesn't match number of subprogs")
     if not attr.func_info:
         env.has_func_info = True
         return
-    if attr.func_info_cnt != len(env.subprogs):
-        env.fail(E.INVAL, "number of funcs in func_info doesn't match number of subprogs")
     records = list(struct.iter_unpack("<II", attr.func_info))
     before = -1
     for no, (offset, type_id) in enumerate(records):

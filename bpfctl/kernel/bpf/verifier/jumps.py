@@ -26,7 +26,7 @@ def check_cond_jmp(env: Env, insn: Insn) -> int:
     """
     opcode = insn.code & 0xF0
     is32 = insn.code & 7 == BPF_JMP32
-    most = JCOND if env.rules.isa >= 4 else cond.JSLE
+    most = JCOND if env.isa >= 4 else cond.JSLE
     if opcode == JA or opcode > most:
         env.fail(E.INVAL, f"invalid BPF_JMP/JMP32 opcode {opcode:x}")
     if opcode == JCOND:

@@ -31,13 +31,15 @@ def each_reg(state: State, change: object) -> None:
                     frame.stack[spi] = Slot(slot.types, new)
 
 
-def find_good(state: State, ptr: Reg, right_open: bool) -> None:
+def find_good(env: Env, state: State, ptr: Reg, right_open: bool) -> None:
     """All pointers made from the same one may be followed so far (find_good_pkt_pointers)."""
     if ptr.off < 0 or (ptr.off == 0 and right_open):
         return
     if ptr.umax > MAX_PACKET_OFF or ptr.umax + ptr.off > MAX_PACKET_OFF:
         return
     new_range = ptr.off + (1 if right_open else 0)
+    if env.rules.packet_region:
+        new_range += ptr.umax
     kind, ident = ptr.type, ptr.id
 
     def widen(reg: Reg) -> Reg | None:
@@ -89,16 +91,16 @@ def try_match(
         return False
     # Now: inner OP end, taken in other_branch.
     if opcode == JGT:
-        find_good(this_branch, inner, False)
+        find_good(env, this_branch, inner, False)
         _mark_end(env, other_branch, regno, True)
     elif opcode == JLT:
-        find_good(other_branch, inner, True)
+        find_good(env, other_branch, inner, True)
         _mark_end(env, this_branch, regno, False)
     elif opcode == JGE:
-        find_good(this_branch, inner, True)
+        find_good(env, this_branch, inner, True)
         _mark_end(env, other_branch, regno, False)
     else:
-        find_good(other_branch, inner, False)
+        find_good(env, other_branch, inner, False)
         _mark_end(env, this_branch, regno, True)
     return True
 

@@ -92,13 +92,13 @@ def check_functions(env: Env) -> None:
             if cls == BPF_LD and code & 0xE0 in (0x20, 0x40):
                 subprog.has_ld_abs = True
             if cls in (BPF_JMP, BPF_JMP32) and op not in (BPF_EXIT, BPF_CALL):
-                off = insn.imm if code == JA32 and env.rules.isa >= 4 else insn.off
+                off = insn.imm if code == JA32 and env.gotol else insn.off
                 target = idx + off + 1
                 if not subprog.start <= target < subprog.end:
                     shown = (target + (1 << 31)) % (1 << 32) - (1 << 31)
                     env.fail(E.INVAL, f"jump out of range from insn {idx} to {shown}")
         last = env.insns[subprog.end - 1].code
-        if last not in (EXIT, JA) and not (last == JA32 and env.rules.isa >= 4):
+        if last not in (EXIT, JA) and not (last == JA32 and env.gotol):
             env.fail(E.INVAL, "last insn is not an exit or jmp")
 
 
@@ -110,7 +110,9 @@ def resolve(env: Env) -> None:
 
     :raises Refused: EINVAL, EBADF, E2BIG, EPROTO, EFAULT, EBUSY, EPERM.
     """
-    known = known_opcodes(env.rules.isa)
+    known = known_opcodes(env.isa)
+    if env.gotol:
+        known |= {JA32}
     insns = env.insns
     idx = 0
     while idx < len(insns):
@@ -118,7 +120,7 @@ def resolve(env: Env) -> None:
         code = insn.code
         if code & 7 == BPF_LDX:
             mode = code & 0xE0
-            if (mode != 0x60 and not (mode == 0x80 and env.rules.isa >= 4)) or insn.imm:
+            if (mode != 0x60 and not (mode == 0x80 and env.isa >= 4)) or insn.imm:
                 env.fail(E.INVAL, "BPF_LDX uses reserved fields")
         if code & 7 == BPF_STX and env.rules.opcode_check == "stx":
             if code & 0xE0 not in (0x60, 0xC0) or insn.imm:

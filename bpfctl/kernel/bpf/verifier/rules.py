@@ -21,7 +21,6 @@ class Rules:
     """One release's strategies; profiles/verifier.toml explains each."""
 
     scalar_word: str
-    isa: int
     cfg: str
     cfg_recursion: str
     prune_after_jump: bool
