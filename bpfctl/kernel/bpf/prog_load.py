@@ -75,7 +75,9 @@ def _verify(kernel: Kernel, task: Task, attr: ProgLoadAttr, attach_type: int) ->
         if code[index] != verified.insns[index]:
             code.replace(index, verified.insns[index])
             code.replace(index + 1, verified.insns[index + 1])
-    return Program(attr, attach_type, code, verified.map_ids, verified.starts, verified.btf_id)
+    return Program(
+        attr, attach_type, code, verified.map_ids, verified.starts, verified.btf_id, verified
+    )
 
 
 def _build(

@@ -130,7 +130,7 @@ def test_samples_of_a_perf_buffer_get_lost_when_nobody_reads() -> None:
 
 
 def test_a_program_that_cannot_run_is_refused_in_a_stored_state(tmp_path) -> None:
-    text = "r1 = 0\nr2 = 0\nr3 = 0\nr4 = 0\ncall 69\nr0 = 0\nexit"
+    text = "r2 = r10\nr2 += -64\nr3 = 64\nr4 = 0\ncall 69\nr0 = 0\nexit"
     with open_kernel(str(tmp_path / "state.db")) as kernel:
         bpf = bpf_of(kernel)
         with pytest.raises(KernelError) as refused:
