@@ -65,6 +65,7 @@ BUILTIN_OBSERVERS: dict[str, str] = {"charges": "bpfctl.observers.charges"}
 BUILTIN_ENGINES: dict[str, str] = {
     "interp": "bpfctl.kernel.bpf.vm.interp",
     "py": "bpfctl.kernel.bpf.vm.py.engine",
+    "wasm": "bpfctl.kernel.bpf.vm.wasm.engine",
 }
 _THIRD_PARTY = 0x40000000
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from bpfctl.kernel.bpf.vm.arena import Arena
     from bpfctl.kernel.bpf.vm.program import VmProgram
     from bpfctl.kernel.bpf.vm.runtime import Context, Runtime
     from bpfctl.kernel.bpf.vm.vm import Vm
@@ -55,6 +56,12 @@ class Engine(ABC):
 
     name: ClassVar[str]
     """By what ``--engine`` knows it."""
+
+    def arena(self) -> Arena:
+        """Return the memory of programs: a new one, laid out as the engine needs it."""
+        from bpfctl.kernel.bpf.vm.arena import Arena
+
+        return Arena()
 
     @abstractmethod
     def compile(self, vm: Vm, program: VmProgram) -> Unit:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from bpfctl.errors import E, KernelError
+from bpfctl.errors import E, EngineError, KernelError
 from bpfctl.isa.insn import PSEUDO_FUNC, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, Insn
 from bpfctl.kernel.bpf.vm.arena import Arena, Fault, Region
+from bpfctl.kernel.bpf.vm.choose import engine_named
 from bpfctl.kernel.bpf.vm.engine import Engine, Unit
 from bpfctl.kernel.bpf.vm.maps import MapHandle
 from bpfctl.kernel.bpf.vm.mirrors import Mirrors
@@ -41,9 +42,8 @@ class Vm:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
-        self.arena = Arena()
-        self.engine_name = ""
-        self.engine: Engine | None = None
+        self.engine: Engine = engine_named(kernel.engine or kernel.config.engine)
+        self.arena: Arena = self.engine.arena()
         self.tracer: Tracer | None = None
         self.running: list[Runtime] = []
         self._handles: dict[int, MapHandle] = {}
@@ -118,7 +118,7 @@ class Vm:
 
     def compiled(self, program: VmProgram) -> Unit:
         """Return any program, compiled."""
-        return self._engine().compile(self, program)
+        return self.engine.compile(self, program)
 
     def program(self, prog_id: int) -> VmProgram:
         """Return a loaded program, decoded.
@@ -155,24 +155,16 @@ class Vm:
 
         return kfunc_body(insn)
 
-    def _engine(self) -> Engine:
-        if self.engine is None:
-            from bpfctl.kernel.bpf.vm.choose import engine_named
-
-            kernel = self.kernel
-            self.engine = engine_named(self.engine_name or kernel.engine or kernel.config.engine)
-        return self.engine
-
     def use_engine(self, name: str) -> None:
-        """Compile programs with another engine from now on.
+        """Run programs with another engine. Each has its memory, so none may have run before.
 
-        :raises EngineError: there is no such engine.
+        :raises EngineError: there is no such engine, or it comes too late.
         """
-        from bpfctl.kernel.bpf.vm.choose import engine_named
-
+        if self._handles or self._stacks:
+            raise EngineError("programs have run: it is too late for another engine")
         self.engine = engine_named(name)
-        self.engine_name = name
-        self._units.clear()
+        self.arena = self.engine.arena()
+        self.mirrors = Mirrors(self.arena)
 
     # --- runs ----------------------------------------------------------------------
 

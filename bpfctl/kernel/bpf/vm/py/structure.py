@@ -133,38 +133,42 @@ class Structure:
             raise TooDeep()
         self._lines.append((self._indent, text))
 
-    def _tree(self, block: Block) -> None:
-        """Write a block and all that it dominates."""
-        loop = block.index in self._loops
-        exits = self._exits.get(block.index, [])
-        merges = self._merges.get(block.index, [])
-        if not loop:
-            self._before(merges, lambda: self._node(block))
-            return
+    def _tree(self, block: Block | None) -> None:
+        """Write a block and all that it dominates. What comes last is gone on with, not nested."""
+        while block is not None:
+            block = self._first(block)
 
-        def around() -> None:
+    def _first(self, block: Block) -> Block | None:
+        """Write a block; return what comes next in the same place."""
+        merges = self._merges.get(block.index, [])
+        if block.index not in self._loops:
+            return self._before(merges, lambda: self._node(block))
+
+        def around() -> Block | None:
             self._construct(
                 _Construct(block, True), lambda: self._before(merges, lambda: self._node(block))
             )
+            return None
 
-        self._before(exits, around)
+        return self._before(self._exits.get(block.index, []), around)
 
-    def _before(self, targets: list[Block], inside: Callable[[], None]) -> None:
+    def _before(
+        self, targets: list[Block], inside: Callable[[], Block | None]
+    ) -> Block | None:
         """Write ``inside`` in labelled blocks in front of ``targets``, the last outermost."""
         if not targets:
-            inside()
-            return
+            return inside()
         *first, last = targets
         self._construct(_Construct(last, False), lambda: self._before(first, inside))
-        self._tree(last)
+        return last
 
-    def _construct(self, made: _Construct, inside: Callable[[], None]) -> None:
+    def _construct(self, made: _Construct, inside: Callable[[], Block | None]) -> None:
         if len(self._open) >= MAX_WHILES:
             raise TooDeep()
         self._put("while True:")
         self._open.append(made)
         self._indent += 1
-        inside()
+        self._tree(inside())
         self._indent -= 1
         self._open.pop()
         self._dispatch(made)
@@ -198,26 +202,24 @@ class Structure:
 
         self._put(text)
 
-    def _node(self, block: Block) -> None:
+    def _node(self, block: Block) -> Block | None:
         lines, condition = self._emit.block(block)
         for line in lines:
             self._put(line)
         if not block.succs:
-            return
+            return None
         if not condition:
-            self._branch(block, block.succs[0])
-            return
+            return self._branch(block, block.succs[0])
         following, target = block.succs
         if following is target:
-            self._branch(block, target)
-            return
+            return self._branch(block, target)
         self._put(f"if {condition}:")
         self._indent += 1
-        self._branch(block, target)
+        self._tree(self._branch(block, target))
         self._indent -= 1
-        self._branch(block, following)
+        return self._branch(block, following)
 
-    def _branch(self, block: Block, target: Block) -> None:
+    def _branch(self, block: Block, target: Block) -> Block | None:
         if target.index <= block.index:
             for line in self._emit.back_edge():
                 self._put(line)
@@ -225,6 +227,7 @@ class Structure:
         elif target.index in self._labelled:
             self._jump(target)
         elif target.index in self._tails:
-            self._node(target)
+            return self._node(target)
         else:
-            self._tree(target)
+            return target
+        return None

@@ -1,0 +1,1 @@
+"""The engine ``wasm``: programs as WebAssembly modules, run by wasmtime (extra ``bpfctl[jit]``)."""
