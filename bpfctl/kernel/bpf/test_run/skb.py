@@ -17,6 +17,7 @@ from bpfctl.kernel.bpf.test_run.common import (
     set_word,
     word,
 )
+from bpfctl.kernel.bpf.vm.arena import READ, Region
 from bpfctl.kernel.net import checksum, eth
 from bpfctl.kernel.net.device import net_device
 from bpfctl.kernel.net.skb import CHECKSUM_COMPLETE, HEADROOM, TAILROOM, Field, Skb
@@ -31,6 +32,22 @@ GSO_LEGACY_MAX_SIZE = 65536
 CB_LEN = 20
 IPV4_HLEN, IPV6_HLEN = 20, 40
 AF_INET, AF_INET6 = 2, 10
+
+
+class BpfSock:
+    """Offsets of struct bpf_sock, as far as a runner's socket has anything there."""
+
+    SIZE = 80
+    FAMILY = 4
+    SRC_IP4, SRC_IP6 = 24, 28
+    DST_IP4, DST_IP6 = 52, 56
+    STATE = 72
+    RX_QUEUE_MAPPING = 76
+
+
+TCP_CLOSE = 7
+NO_QUEUE = 0xFFFFFFFF
+
 
 # Ranges of __sk_buff that must be zero in a context (convert___skb_to_skb).
 _MUST_BE_ZERO = (
@@ -57,6 +74,7 @@ def run(test: Test) -> ProgRunResult:
     ctx = ctx_init(attr, facts.skb_ctx)
     is_l2 = test.prog.type in L2_TYPES
     skb = Skb(test.mem, content, facts.skb_ctx)
+    sock = _make_socket(test, skb)
     try:
         _receive(test, skb, ctx)
         if is_l2:
@@ -78,6 +96,16 @@ def run(test: Test) -> ProgRunResult:
         return ctx_finish(test, data_finish(test, skb.buf.bytes(), retval), ctx)
     finally:
         skb.release()
+        test.mem.free(sock)
+
+
+def _make_socket(test: Test, skb: Skb) -> Region:
+    """Make the closed socket that every packet of a run belongs to."""
+    sock = test.mem.alloc(BpfSock.SIZE, "mirror", READ)
+    test.mem.poke_int(sock.start + BpfSock.STATE, 4, TCP_CLOSE)
+    test.mem.poke_int(sock.start + BpfSock.RX_QUEUE_MAPPING, 4, NO_QUEUE)
+    skb.set(Field.SK, sock.start, 8)
+    return sock
 
 
 def _l3_len(skb: Skb) -> int:
@@ -117,12 +145,18 @@ def _receive(test: Test, skb: Skb, ctx: bytearray | None) -> None:
 def _socket_view(skb: Skb, header: bytes) -> None:
     """Give the packet the addresses of the socket that the runner made for it."""
     skb.set(Field.FAMILY, skb.family)
+    sock = skb.get(Field.SK, 8)
+    skb.mem.poke_int(sock + BpfSock.FAMILY, 4, skb.family)
     if skb.family == AF_INET:
-        skb.mem.write(skb.addr + Field.LOCAL_IP4, header[12:16])
-        skb.mem.write(skb.addr + Field.REMOTE_IP4, header[16:20])
+        source, target = header[12:16], header[16:20]
+        places = (Field.LOCAL_IP4, Field.REMOTE_IP4, BpfSock.SRC_IP4, BpfSock.DST_IP4)
     else:
-        skb.mem.write(skb.addr + Field.LOCAL_IP6, header[8:24])
-        skb.mem.write(skb.addr + Field.REMOTE_IP6, header[24:40])
+        source, target = header[8:24], header[24:40]
+        places = (Field.LOCAL_IP6, Field.REMOTE_IP6, BpfSock.SRC_IP6, BpfSock.DST_IP6)
+    skb.mem.write(skb.addr + places[0], source)
+    skb.mem.write(skb.addr + places[1], target)
+    skb.mem.poke(sock + places[2], source)
+    skb.mem.poke(sock + places[3], target)
 
 
 def _context_in(test: Test, skb: Skb, ctx: bytearray | None) -> None:
