@@ -195,6 +195,10 @@ class SettingError(Failure):
     """The machine has no such setting, or the setting no such value."""
 
 
+class CaptureError(Failure):
+    """A packet capture cannot be read or written."""
+
+
 class EngineError(Failure):
     """There is no such execution engine, or it cannot be had here."""
 

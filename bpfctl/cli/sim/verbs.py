@@ -55,6 +55,7 @@ _LAZY = {
     "path": "bpfctl.cli.sim.state:path",
     "check": "bpfctl.cli.sim.state:check",
     "diff": "bpfctl.cli.sim.state:diff",
+    "net": "bpfctl.cli.sim.net:net",
     "ls": "bpfctl.cli.sim.fs:ls",
     "rm": "bpfctl.cli.sim.fs:rm",
     "mkdir": "bpfctl.cli.sim.fs:mkdir",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST, PACKET_OTHERHOST, PACKET_OUTGOING = range(5)
 TC_ACT_UNSPEC, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_REDIRECT = -1, 0, 2, 7
 TCX_NEXT, TCX_PASS, TCX_DROP, TCX_REDIRECT = TC_ACT_UNSPEC, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_REDIRECT
+TC_WORDS = {-1: "next", 0: "pass", 2: "drop", 7: "redirect"}
 F_INGRESS = 1
 XMIT_RECURSION_LIMIT = 8
 ETH_HLEN = 14
@@ -49,6 +50,7 @@ class Net:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.taps: list[Tap] = []
+        self.tally: dict[str, int] = {}
         self.xdp = XdpPath(self)
         self._depth = 0
 
@@ -67,6 +69,10 @@ class Net:
         for found in self.kernel.objects.records.find(kind="netdev", name=device.peer):
             return net_device(self.kernel, int(found.priv["ifindex"]))
         return None
+
+    def did(self, what: str) -> None:
+        """Count something that a program decided, such as ``xdp_drop``."""
+        self.tally[what] = self.tally.get(what, 0) + 1
 
     def count(self, device: NetDevice, what: str, nbytes: int = 0) -> None:
         """Add to a device's counters: ``rx``, ``tx`` packets and bytes, or drops."""
@@ -176,6 +182,8 @@ class Net:
             frame = skb.frame()
         finally:
             skb.release()
+        end = "ingress" if attach_type == INGRESS else "egress"
+        self.did(f"tc_{end}_{TC_WORDS.get(verdict, 'other')}")
         if verdict == TCX_REDIRECT and target is not None:
             self._redirect(target[1], target[2], frame)
             return None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
 
 XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = range(5)
+ACTIONS = {0: "aborted", 1: "drop", 2: "pass", 3: "tx", 4: "redirect"}
 BROADCAST, EXCLUDE_INGRESS = 8, 16
 DEV_MAPS = ("devmap", "devmap_hash")
 
@@ -58,6 +59,7 @@ class XdpPath:
         if not rows:
             return frame
         action, out, target = self._program(rows[0].prog_id, device, frame, queue)
+        self._net.did(f"xdp_{ACTIONS.get(action, 'unknown')}")
         if action == XDP_PASS:
             return out
         if action == XDP_TX:
