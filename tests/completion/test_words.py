@@ -118,7 +118,7 @@ CASES: dict[str, list[str]] = {
     "map create /sys/fs/bpf/x inner_map |": SELECTORS,
     "map create /sys/fs/bpf/x inner_map name o|": ["outer"],
     # our own objects, which Click completes
-    "si n|": ["new"],
+    "si n|": ["new", "net"],
     "sim new --kern|": ["--kernel"],
     "sim new --kernel |": RELEASES,
     "sim new --kernel=5|": ["--kernel=5.10", "--kernel=5.11", "--kernel=5.15"],
