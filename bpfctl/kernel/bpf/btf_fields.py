@@ -30,13 +30,15 @@ def find_fields(btf: Btf, value_type: BtfType, known: frozenset[str]) -> Fields:
     """Return the special fields of a value, of those kinds that the kernel knows.
 
     A value whose fields contradict each other (two locks, a list without a lock, a misplaced
-    field) counts as one without fields, as for map_check_btf().
+    field, a kernel pointer to no struct) counts as one without fields, as for map_check_btf().
     """
     fields: Fields = {}
     for index, type_id, offset in _parts(value_type):
         kind, size = _special(btf, type_id)
         if kind not in known:
             continue
+        if kind == "kptr" and not _points_to_struct(btf, type_id):
+            return {}
         if kind in _OWN_NODES and not _contains_tag(btf, value_type, index):
             return {}
         if offset % min(size, PTR_BYTES):
@@ -72,6 +74,18 @@ def _special(btf: Btf, type_id: int) -> tuple[str, int]:
         if target.kind == Kind.TYPE_TAG and target.name in _KPTR_TAGS:
             return "kptr", PTR_BYTES
     return "", 0
+
+
+def _points_to_struct(btf: Btf, type_id: int) -> bool:
+    """Only a pointer to a whole struct can be one of the kernel (btf_find_kptr)."""
+    found = btf.resolve(type_id)
+    if found.kind == Kind.VAR:
+        found = btf.resolve(found.type)  # type: ignore[attr-defined]
+    assert isinstance(found, Ref)
+    target = btf.type(found.type)
+    while target.kind == Kind.TYPE_TAG and isinstance(target, Ref):
+        target = btf.resolve(target.type)
+    return target.kind == Kind.STRUCT
 
 
 def _contains_tag(btf: Btf, value_type: BtfType, member: int) -> bool:

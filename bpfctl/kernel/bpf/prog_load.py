@@ -14,6 +14,7 @@ from bpfctl.kernel.bpf.prog_attr import check_attr
 from bpfctl.kernel.bpf.prog_check import Program, verify
 from bpfctl.kernel.bpf.prog_mem import ProgMemory
 from bpfctl.kernel.bpf.prog_tag import tag
+from bpfctl.kernel.bpf.progtypes import by_number
 from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
 from bpfctl.kernel.records import ProgRecord, Task
 from bpfctl.uapi import BindMapAttr, ProgLoadAttr
@@ -42,7 +43,9 @@ def _check_tail_calls(kernel: Kernel, rec: ProgRecord) -> None:
 
 
 def _check_kind_and_name(kernel: Kernel, attr: ProgLoadAttr) -> None:
-    if not 0 < attr.prog_type < kernel.profile.prog_types:
+    prog_type = by_number(attr.prog_type)
+    known = 0 < attr.prog_type < kernel.profile.prog_types
+    if not known or (prog_type is not None and not prog_type.built_in):
         raise KernelError(E.INVAL, f"program type {attr.prog_type}")
     check_name(attr.prog_name.split(b"\0")[0])
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bpfctl.errors import E
-from bpfctl.kernel.bpf.helpers.decl import Arg, Flag, Ret, body, btf, declare, fixed
+from bpfctl.kernel.bpf.helpers.decl import Arg, Flag, Ret, args, body, btf, declare, fixed
 from bpfctl.kernel.net.cookies import INIT_NETNS_COOKIE, new_cookie
 
 _LOOKUP = (
-    Arg.PTR_TO_CTX, Arg.PTR_TO_MEM_RDONLY, Arg.CONST_SIZE, Arg.ANYTHING, Arg.ANYTHING,
+    Arg.PTR_TO_CTX, Arg.PTR_TO_MEM_RDONLY, Arg.CONST_SIZE_OR_ZERO, Arg.ANYTHING, Arg.ANYTHING,
 )  # fmt: skip
+_SIZED = {
+    "sized_sock_lookups": {
+        "args": args(
+            Arg.PTR_TO_CTX, Arg.PTR_TO_MEM_RDONLY, Arg.CONST_SIZE, Arg.ANYTHING, Arg.ANYTHING
+        )
+    }
+}
 _COOKIE = (
     Arg.PTR_TO_BTF_ID_SOCK_COMMON, Arg.PTR_TO_MEM_RDONLY, Arg.CONST_SIZE,
     Arg.PTR_TO_MEM_RDONLY, Arg.CONST_SIZE,
@@ -30,15 +37,15 @@ declare(
 for _kind in ("", "tc", "xdp", "sock_addr"):
     declare(
         84, "sk_lookup_tcp", Ret.SOCKET_OR_NULL, _LOOKUP, variant=_kind, pkt_access=True,
-        acquires=True,
+        acquires=True, changes=_SIZED,
     )  # fmt: skip
     declare(
         85, "sk_lookup_udp", Ret.SOCKET_OR_NULL, _LOOKUP, variant=_kind, pkt_access=True,
-        acquires=True,
+        acquires=True, changes=_SIZED,
     )  # fmt: skip
     declare(
         99, "skc_lookup_tcp", Ret.SOCK_COMMON_OR_NULL, _LOOKUP, variant=_kind, pkt_access=True,
-        acquires=True,
+        acquires=True, changes=_SIZED,
     )  # fmt: skip
 declare(86, "sk_release", Ret.INTEGER, (Arg.PTR_TO_BTF_ID_SOCK_COMMON | Flag.RELEASE,))
 declare(95, "sk_fullsock", Ret.SOCKET_OR_NULL, (Arg.PTR_TO_SOCK_COMMON,))

@@ -11,6 +11,7 @@ from bpfctl.kernel.bpf.progtypes.release import offered, prog_rules
 from bpfctl.kernel.bpf.verifier import regtype as rt
 from bpfctl.kernel.bpf.verifier.args import CallMeta, check_args, is_null
 from bpfctl.kernel.bpf.verifier.bounds import SYNC
+from bpfctl.kernel.bpf.verifier.branch import push_stack
 from bpfctl.kernel.bpf.verifier.env import WRITE, Env
 from bpfctl.kernel.bpf.verifier.mapcompat import check_map_func
 from bpfctl.kernel.bpf.verifier.memory import check_mem_access
@@ -23,6 +24,7 @@ from bpfctl.kernel.bpf.verifier.refs import (
 )
 from bpfctl.kernel.bpf.verifier.regs import check_writable, words
 from bpfctl.kernel.bpf.verifier.state import UNKNOWN_SCALAR, BtfRef, Reg, pointer
+from bpfctl.kernel.bpf.verifier.subprogs import prepare_func_exit
 from bpfctl.kernel.task import CAP_SYS_ADMIN, capable, perfmon_capable
 
 MAX_ERRNO = 4095
@@ -111,12 +113,22 @@ def check_helper_call(env: Env, insn: Insn, insn_idx: int) -> None:
     if helper.name == "get_func_ip":
         _check_func_ip(env)
     _remember(env, insn_idx, meta, r3)
-    if proto.changes_pkt:
+    if helper.name == "tail_call" and len(env.cur_state.frames) > 1 and env.rules.ld_abs_exits:
+        _return_from_tail_call(env)
+    elif proto.changes_pkt:
         clear_packet_pointers(env)
     if "enter" in env.extra:
         from bpfctl.kernel.bpf.verifier.callbacks import enter_pending
 
         enter_pending(env)
+
+
+def _return_from_tail_call(env: Env) -> None:
+    """The program called may have returned to the caller of this function: a path of its own."""
+    push_stack(env, env.insn_idx + 1, env.insn_idx, False)
+    clear_packet_pointers(env)
+    env.set_reg(0, UNKNOWN_SCALAR, env.precise_default)
+    env.next_idx = prepare_func_exit(env)
 
 
 def _check_circumstances(env: Env, helper: Helper, proto: Proto) -> None:

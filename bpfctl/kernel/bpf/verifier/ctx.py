@@ -21,7 +21,9 @@ _BECOMES = {
     decl.TP_BUFFER: rt.PTR_TO_TP_BUFFER,
 }
 
+_PACKETS = (decl.PACKET, decl.PACKET_END, decl.PACKET_META)
 MAX_ARGS = 12
+MEMSX = 0x80
 SOCK_LAYOUT = decl.CtxLayout("bpf_sock", 80, SOCK_FIELDS)
 _HIDDEN_IN_COMMON = (8, 24)
 """bpf_sock_common has no type, protocol, mark and priority."""
@@ -89,12 +91,19 @@ def check_ctx_access(env: Env, insn_idx: int, off: int, size: int, access: int) 
         env.bpf_capable,
         prog_rules(env.kernel.profile.name).traits,
     )
+    if found is not None and found.becomes in _PACKETS and _extends(env, insn_idx):
+        found = None
     if found is None:
         env.fail(E.ACCES, f"invalid bpf_context access off={off} size={size}")
     if found.becomes == decl.UNCONVERTIBLE:
         # The conversion behind the walk fails on it.
         env.extra["unconvertible"] = True
     return _loaded(env, found)
+
+
+def _extends(env: Env, insn_idx: int) -> bool:
+    """Whether a load extends the sign, which no pointer survives."""
+    return env.insns[insn_idx].code & 0xE0 == MEMSX
 
 
 def _check_btf_ctx(env: Env, off: int, size: int, access: int) -> Reg:

@@ -77,7 +77,7 @@ def process_dynptr(env: Env, regno: int, reg: Reg, arg_type: int, meta: CallMeta
 
     :raises Refused: EINVAL.
     """
-    place = prog_rules(env.kernel.profile.name).dynptr_arg.format(regno)
+    place = prog_rules(env.kernel.profile.name).dynptr_arg.format(regno, regno - 1)
     if arg_type & Flag.UNINIT:
         if reg.type != rt.PTR_TO_STACK:
             env.fail(E.INVAL, "Dynptr has to be an uninitialized dynptr")
