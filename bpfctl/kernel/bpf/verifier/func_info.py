@@ -12,15 +12,6 @@ FUNC, FUNC_PROTO = 12, 13
 LINKAGE = ("static", "global", "extern")
 
 
-def _check_abnormal_return(env: Env) -> None:
-    """What may leave the program from within a function asks for BTF (check_abnormal_return)."""
-    for subprog in env.subprogs[1:]:
-        if subprog.has_ld_abs:
-            env.fail(E.INVAL, "LD_ABS is not allowed in subprogs without BTF")
-        if subprog.has_tail_call:
-            env.fail(E.INVAL, "tail_call is not allowed in subprogs without BTF")
-
-
 def check_btf_info(env: Env) -> None:
     """Read func_info and find the types of the functions.
 
