@@ -242,7 +242,7 @@ def _run(app: App, way: str, options: dict[str, Any]) -> None:
             else:
                 world.send(device, frame)
         facts = {"device": device.name, "packets": count, **world.tally}
-        if kernel.vm.engine is not None:
+        if world.tally and kernel.vm.engine is not None:
             facts["engine"] = kernel.vm.engine.name
     if not emit_json(app, facts):
         show_facts(app, facts)

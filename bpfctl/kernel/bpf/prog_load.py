@@ -16,22 +16,12 @@ from bpfctl.kernel.bpf.prog_mem import ProgMemory
 from bpfctl.kernel.bpf.prog_tag import tag
 from bpfctl.kernel.bpf.progtypes import by_number
 from bpfctl.kernel.fs import FMODE_READ, FMODE_WRITE
+from bpfctl.kernel.license import gpl_compatible
 from bpfctl.kernel.records import ProgRecord, Task
 from bpfctl.uapi import BindMapAttr, ProgLoadAttr
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
-
-GPL_LICENSES = frozenset(
-    (
-        b"GPL",
-        b"GPL v2",
-        b"GPL and additional rights",
-        b"Dual BSD/GPL",
-        b"Dual MIT/GPL",
-        b"Dual MPL/GPL",
-    )
-)
 
 
 def _check_tail_calls(kernel: Kernel, rec: ProgRecord) -> None:
@@ -132,7 +122,7 @@ def load(kernel: Kernel, task: Task, attr: ProgLoadAttr) -> int:
         type=attr.prog_type,
         name=attr.prog_name.split(b"\0")[0],
         tag=tag(attr.insns, kernel.profile.tag_digest),
-        gpl_compatible=int(attr.license.split(b"\0")[0] in GPL_LICENSES),
+        gpl_compatible=int(gpl_compatible(attr.license)),
         load_time=kernel.clock.wall(),
         uid=task.uid,
         objcg=0 if kernel.config.cgroup_memory == "nobpf" else kernel.current_objcg(),

@@ -20,6 +20,7 @@ from bpfctl.kernel.bpf.verifier.rules import rules_of
 from bpfctl.kernel.bpf.verifier.state import CTX_REG, State
 from bpfctl.kernel.bpf.verifier.subprogs import check_max_stack_depth, new_frame
 from bpfctl.kernel.bpf.verifier.walk import do_check
+from bpfctl.kernel.license import gpl_compatible
 from bpfctl.kernel.task import bpf_capable, perfmon_capable
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ def new_env(
     kernel: Kernel, task: Task, attr: ProgLoadAttr, attach_type: int, prog_type: ProgType
 ) -> Env:
     """Set the verifier up for one load: what the caller may do decides what is checked."""
-    from bpfctl.kernel.bpf.prog_load import GPL_LICENSES
 
     name = kernel.profile.name
     env = Env(
@@ -59,7 +59,7 @@ def new_env(
     if attr.prog_flags & F_ANY_ALIGNMENT:
         env.strict_alignment = False
     env.sleepable = bool(attr.prog_flags & F_SLEEPABLE)
-    env.gpl = attr.license.split(b"\0")[0] in GPL_LICENSES
+    env.gpl = gpl_compatible(attr.license)
     return env
 
 
