@@ -249,7 +249,8 @@ class Speller:
         self._depth -= 1
 
     def _modifiers(self, chain: list[BtfType]) -> None:
-        while chain and chain[-1].kind in MODIFIERS:
+        """Write the qualifiers that stand before a type; tags stand behind it."""
+        while chain and chain[-1].kind in _WORDS:
             self.put(f"{_modifier(chain.pop())} ")
 
     def _put_name(self, name: str, after_pointer: bool) -> None:

@@ -40,7 +40,8 @@ _U32 = 1 << 32
 # As deep as hostile types may nest where reading them is recursive.
 _MAX_DEPTH = 200
 _INT_SIZES = (1, 2, 4, 8, 16)
-_ENUM_SIZES = (1, 2, 4, 8)
+# The kernel wants 1 to 8; what is only shown may have none.
+_ENUM_SIZES = (0, 1, 2, 4, 8)
 _FLOAT_SIZES = (2, 4, 8, 12, 16)
 
 

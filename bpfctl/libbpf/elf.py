@@ -111,7 +111,8 @@ def parse_elf(data: bytes, path: str) -> ElfObject:
         is_64_bit = elf.elfclass == 64
     if not is_64_bit:
         raise ObjectError(path, "not a 64-bit ELF file")
-    if header["e_machine"] != "EM_BPF":
+    # Before LLVM knew the machine, its number was 0; libbpf takes that, too.
+    if header["e_machine"] not in ("EM_BPF", "EM_NONE"):
         raise ObjectError(path, f"made for machine {header['e_machine']}, not EM_BPF")
     if header["e_type"] != "ET_REL":
         raise ObjectError(path, f"not a relocatable object ({header['e_type']})")

@@ -43,7 +43,7 @@ def dump(app: App, words: Words) -> None:
     else:
         raise CommandError(f"unrecognized BTF source specifier: '{word}'")
     as_c, ordered = _options(words)
-    btf = source.btf or _kernel_types(app, source.btf_id)
+    btf = source.btf if source.btf is not None else _kernel_types(app, source.btf_id)
     if as_c:
         _dump_c(app, btf, source.roots, ordered)
     else:

@@ -71,6 +71,8 @@ def _check(btf: Btf, record: BtfType, last_kind: int) -> None:
         if record.encoding not in _ONE_ENCODING:
             raise KernelError(E.NOTSUPP, f"int encoding {record.encoding:#x}")
     elif isinstance(record, Enum):
+        if not record.size:
+            raise _bad(record, "unexpected size")
         if record.signed and last_kind < Kind.ENUM64:
             raise _bad(record, "signed enum")
         _check_identifiers(record, [name for name, _ in record.values], required=True)

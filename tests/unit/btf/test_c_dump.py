@@ -113,7 +113,7 @@ def declared(types, type_id: int) -> str:
         (lambda b: b.add_modifier(Kind.CONST, b.add_array(1, 3, 1)), "int t[3]"),
         (
             lambda b: b.add_ptr(b.add_modifier(Kind.TYPE_TAG, 1, "user")),
-            '__attribute__((btf_type_tag("user"))) int *t',
+            'int __attribute__((btf_type_tag("user"))) *t',
         ),
         (lambda b: b.add_ptr(0), "void *t"),
     ],
@@ -225,3 +225,10 @@ def test_the_header_compiles(name, ordered, tmp_path):
         capture_output=True, text=True, check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_an_enum_without_a_size_is_shown():
+    types = BtfBuilder()
+    types.add_enum("small", 0, [("A", 0), ("B", 1)])
+    text = dump_c(types.build(), ordered=False)
+    assert "enum small {\n\tA = 0,\n\tB = 1,\n};\n" in text

@@ -126,3 +126,24 @@ def test_a_directory_is_no_btf(cli, tmp_path):
     assert (result.status, result.stderr) == (
         251, f"Error: failed to load BTF from {tmp_path}: Input/output error\n"
     )
+
+
+def test_btf_without_types_prints_nothing_and_succeeds(cli, tmp_path):
+    import struct
+
+    empty = tmp_path / "empty.btf"
+    empty.write_bytes(struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0")
+    assert cli.ok("btf", "dump", "file", empty) == ""
+    assert "struct" not in cli.ok("btf", "dump", "file", empty, "format", "c")
+
+
+def test_objects_of_machine_0_are_read(cli, tmp_path):
+    from pathlib import Path
+
+    objects = Path(__file__).parents[2] / "data" / "objects"
+    data = bytearray((objects / "maps.bpf.o").read_bytes())
+    data[18:20] = b"\0\0"
+    old = tmp_path / "old.o"
+    old.write_bytes(data)
+    assert cli.ok("btf", "dump", "file", old) == cli.ok("btf", "dump", "file", objects / "maps.bpf.o")
+    cli.ok("cost", old)
