@@ -11,7 +11,7 @@ from bpfctl import plugins
 from bpfctl.cost.boot import Actor, Live, Standing, World
 from bpfctl.cost.choices import EMPTY, FULL, NOW, Limit, Machine, fill_passes
 from bpfctl.cost.plan import MapItem, Plan, ProgItem, Source
-from bpfctl.errors import KernelError, errno_name
+from bpfctl.errors import E, KernelError, errno_name
 from bpfctl.libbpf.mapspec import STRUCT_OPS
 from bpfctl.light import field_names
 from bpfctl.uapi import ALL_CAPS, MapCreateAttr
@@ -242,8 +242,9 @@ class Pricing:
             for cost, lives in self.lives:
                 self._fill(cost, lives, fill)
             for program in self.cost.programs:
-                program.figures.append(program.created)
-                program.entries.append(0)
+                if program.figures:  # it was loaded
+                    program.figures.append(program.created)
+                    program.entries.append(0)
             self._total()
         self.cost.most_pages = self.world.most_pages()
         return self.cost
@@ -332,7 +333,23 @@ class Pricing:
                     cost.entries.append(0)
         except KernelError as exc:
             cost.refused = refusal_of(self.cost.machine, cost, exc)
+            if exc.code == E.BADF:
+                cost.refused = self._missing_map(item) or cost.refused
         self._descriptors += cost.created.descriptors * loaded
+
+    def _missing_map(self, item: ProgItem) -> Refusal | None:
+        """Return the refusal of a program whose map could not be made, and what to set."""
+        used = {reference.name for reference in item.spec.references}
+        for each in self.cost.maps:
+            if each.refused is not None and not each.figures and each.item.name in used:
+                refused, name = each.refused, each.item.name
+                why = f" ({refused.reason})" if refused.reason else ""
+                return Refusal(
+                    "EBADF",
+                    f"it uses map {name}, which is refused with {refused.errno}{why}: say --set "
+                    f"{name}.max_entries=... or another attribute",
+                )
+        return None
 
     def _fill(self, cost: ItemCost, lives: list[Live], fill: int | str) -> None:
         if not lives:

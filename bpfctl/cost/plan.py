@@ -12,6 +12,7 @@ from bpfctl.libbpf.mapspec import MapSpec, apply_settings
 
 if TYPE_CHECKING:
     from bpfctl.libbpf.object import BpfObject
+    from bpfctl.libbpf.object_maps import LoadRules
     from bpfctl.libbpf.object_progs import ProgramSpec
 
 MAX_OBJECTS = 100_000
@@ -75,6 +76,7 @@ class Source:
     btf: bytes | None = None
     license: str = "GPL"
     scope: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -95,8 +97,9 @@ class Plan:
         """
         number = self.nr_objects()
         if not number:
+            reasons = [note for source in self.sources for note in source.notes]
             raise CommandError(
-                "there is nothing to price",
+                "; ".join(reasons) or "there is nothing to price",
                 hint="name object files or a plan (*.toml), say --map type=hash,key=4,value=8,"
                 "entries=1000, or create maps in the state",
             )
@@ -124,6 +127,10 @@ def _names(specs: list[MapSpec]) -> set[str]:
     return {each.name for spec in specs for each in (spec, spec.inner) if each}
 
 
+# Minor versions of libbpf whose rules are known, oldest first.
+LIBBPF_VERSIONS = ((0, 8), (1, 0), (1, 1), (1, 2), (1, 3), (1, 4), (1, 5))
+
+
 def libbpf_version(text: str | None) -> tuple[int, int] | None:
     """Return (major, minor) of ``1.1``; None, the newest, for None.
 
@@ -132,9 +139,37 @@ def libbpf_version(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     major, _, minor = text.partition(".")
-    if not all(part.isascii() and part.isdigit() for part in (major, minor)):
+    if not all(part.isascii() and part.isdigit() and len(part) < 4 for part in (major, minor)):
         raise CommandError(f"--libbpf {text}: expected a version such as 1.1")
-    return int(major), int(minor)
+    found = int(major), int(minor)
+    if found not in LIBBPF_VERSIONS:
+        known = ", ".join(f"{major}.{minor}" for major, minor in LIBBPF_VERSIONS)
+        raise CommandError(
+            f"the rules of libbpf {text} are not known",
+            hint=f"known are {known}: the library that was linked, whatever a distribution's "
+            "bpftool calls itself",
+        )
+    return found
+
+
+def rules_of(libbpf: tuple[int, int] | None) -> LoadRules:
+    """Return what a version of libbpf lets pass and makes of an object (None: the newest)."""
+    from bpfctl.libbpf.object_maps import LoadRules
+
+    if libbpf is None:
+        return LoadRules()
+    return LoadRules(legacy=libbpf < (1, 0), mmap_all=libbpf < (1, 1))
+
+
+def rules_text(libbpf: tuple[int, int] | None) -> str:
+    """Return the rules by which objects were read, for people."""
+    rules = rules_of(libbpf)
+    name = "1.5, the newest known" if libbpf is None else f"{libbpf[0]}.{libbpf[1]}"
+    data = "all maps of global data" if rules.mmap_all else "maps of global data with variables"
+    legacy = "section names may only begin like a known one" if rules.legacy else (
+        "section names are exact, .text has no programs"
+    )
+    return f"objects are read as libbpf {name} does: {data} are mappable; {legacy}"
 
 
 def object_source(path: str, libbpf: tuple[int, int] | None = None, copies: int = 1) -> Source:
@@ -143,12 +178,8 @@ def object_source(path: str, libbpf: tuple[int, int] | None = None, copies: int 
     :raises ObjectError: it names file, section and reason.
     """
     from bpfctl.libbpf.object import open_object
-    from bpfctl.libbpf.object_maps import LoadRules
 
-    rules = LoadRules()
-    if libbpf is not None:
-        rules = LoadRules(legacy=libbpf < (1, 0), mmap_all=libbpf < (1, 2))
-    found = open_object(path, rules)
+    found = open_object(path, rules_of(libbpf))
     return Source(
         path,
         [
@@ -159,7 +190,26 @@ def object_source(path: str, libbpf: tuple[int, int] | None = None, copies: int 
         [ProgItem(spec, copies) for spec in found.programs if spec.autoload],
         found.btf.raw if found.btf else None,
         found.license,
+        notes=_notes(path, found),
     )
+
+
+def _notes(path: str, found: BpfObject) -> list[str]:
+    """Return what an object has that is not priced, or that libbpf of today refuses."""
+    notes = []
+    if any(spec.origin == "legacy" for spec in found.maps):
+        notes.append(
+            f"{path}: its maps are in a section 'maps', which libbpf 1.0 and later refuses"
+        )
+    later = [spec.name for spec in found.programs if not spec.autoload]
+    if later:
+        notes.append(
+            f"{path}: {', '.join(later)} in sections that begin with '?' are loaded on demand only"
+        )
+    if not found.programs:
+        why = "its functions are in .text only" if found.text_functions else "it has no functions"
+        notes.append(f"{path}: no programs: {why}{'' if found.maps else ', and no maps'}")
+    return notes
 
 
 def _ops_name(found: BpfObject, spec: MapSpec) -> str:

@@ -28,7 +28,7 @@ class BpfObject:
     """Everything in one file. ``maps`` and ``programs`` are in the order of creation.
 
     ``btf`` is what BPF_BTF_LOAD gets (``btf.raw``), or None without debug information;
-    ``license`` is empty when the file has none.
+    ``license`` is empty when the file has none; ``text_functions`` tells of code in .text.
     """
 
     path: str
@@ -39,6 +39,7 @@ class BpfObject:
     maps: list[MapSpec] = field(default_factory=list)
     programs: list[ProgramSpec] = field(default_factory=list)
     externs: list[Extern] = field(default_factory=list)
+    text_functions: bool = False
 
     def map(self, name: str) -> MapSpec | None:
         """Return the map called ``name``."""
@@ -113,6 +114,7 @@ def _from_elf(elf: ElfObject, rules: LoadRules) -> BpfObject:
         made.btf, made.externs, kconfig_bytes = fixed.btf, fixed.externs, fixed.kconfig_bytes
     made.maps = read_maps(elf, made.btf, made.name, kconfig_bytes, rules)
     made.programs = read_programs(elf, made.maps, made.externs, btf_ext, rules.legacy, btf)
+    made.text_functions = any(s.name == ".text" and s.size for s in elf.sections)
     fill_slots(elf, made.btf, made.maps, {spec.name for spec in made.programs})
     return made
 

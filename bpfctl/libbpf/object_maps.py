@@ -56,7 +56,7 @@ class LoadRules:
     ``relaxed`` is bpftool's ``-m``: unknown map options are passed over. ``legacy`` accepts
     section names that only begin like a known one (``xdp_sock``), as before libbpf 1.0.
     ``mmap_all`` makes maps of global data mappable even when all their variables are static or
-    without BTF, as before libbpf 1.2 (bpftool 7.1 and older); this changes what they cost.
+    without BTF, as before libbpf 1.1; this changes what they cost.
     """
 
     relaxed: bool = False
@@ -82,6 +82,11 @@ def read_maps(
             spec.map_flags |= BPF_F_MMAPABLE if spec.internal else 0
     maps += _struct_ops_maps(elf, btf)
     return maps
+
+
+# struct bpf_elf_map of iproute2, and with Cilium's inner maps; libbpf's own has five fields.
+_IPROUTE2_DEF_BYTES = 36
+_CILIUM_DEF_BYTES = 28
 
 
 def data_map_name(object_name: str, section: str) -> str:
@@ -156,6 +161,13 @@ def _data_map(
 # ---- the legacy "maps" section
 
 
+def _other_loader(record: int) -> str:
+    """Say whose definitions of maps have so many bytes: libbpf, whose rules count here, differs."""
+    loaders = {_IPROUTE2_DEF_BYTES: "tc and ip (iproute2)", _CILIUM_DEF_BYTES: "Cilium's loader"}
+    whose = loaders.get(record, "another loader")
+    return f": definitions of {record} bytes are for {whose}, whose objects libbpf does not load"
+
+
 def _legacy_maps(elf: ElfObject, btf: Btf | None, relaxed: bool) -> list[MapSpec]:
     """Read struct bpf_map_def records: type, key size, value size, entries, flags.
 
@@ -185,7 +197,7 @@ def _legacy_maps(elf: ElfObject, btf: Btf | None, relaxed: bool) -> list[MapSpec
         definition = section.data[symbol.value : symbol.value + record]
         if any(definition[_LEGACY_DEF_BYTES:]) and not relaxed:
             reason = f"map '{symbol.name}' has unrecognized, non-zero options"
-            raise elf.error(reason, section.name)
+            raise elf.error(reason + _other_loader(record), section.name)
         fields = struct.unpack(
             f"{endian}5I", definition[:_LEGACY_DEF_BYTES].ljust(_LEGACY_DEF_BYTES, b"\0")
         )

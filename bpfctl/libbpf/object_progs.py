@@ -102,7 +102,8 @@ def read_programs(
 ) -> list[ProgramSpec]:
     """Return the programs by section and position, each with its subprograms.
 
-    Functions in .text are subprograms, unless the only function of the file is there.
+    Functions in .text are subprograms; before libbpf 1.0 (``legacy``) the only function of a file
+    is a program even there.
 
     :raises ObjectError: a function or relocation that libbpf refuses too.
     """
@@ -110,7 +111,7 @@ def read_programs(
     return [
         linker.link(function, legacy)
         for function in linker.functions
-        if function.section.name != ".text" or len(linker.functions) == 1
+        if function.section.name != ".text" or (legacy and len(linker.functions) == 1)
     ]
 
 

@@ -16,7 +16,8 @@ from bpfctl.cli.app.group import pass_app
 from bpfctl.cli.app.ours import App, CommandError, json_option, limit, size_text
 from bpfctl.cost import choices
 from bpfctl.cost.choices import MEMLOCK, MEMORY_MAX, NOW, Limit, Machine
-from bpfctl.cost.plan import Plan, Source, libbpf_version, object_source
+from bpfctl.cost.plan import Plan, Source, libbpf_version, object_source, rules_text
+from bpfctl.libbpf.mapspec import MapSpec
 
 if TYPE_CHECKING:
     from bpfctl.cost.baseline import Growth
@@ -62,8 +63,10 @@ _OBJECTS_PER_COLLECTION = 500_000
 )
 @click.option("--page-size", metavar="SIZE", help="Page size (default: 4096).")
 @click.option(
-    "--libbpf", metavar="VERSION", help="Read objects as this libbpf does (default: the newest)."
-)
+    "--libbpf", metavar="VERSION",
+    help="Read objects as this release of libbpf does, 0.8 to 1.5 (default: 1.5). A bpftool may "
+    "be built from a tree between two, whatever it says.",
+)  # fmt: skip
 @click.option("--bytes", "exact", is_flag=True, help="Show bytes rather than 1.5M.")
 @click.option("--html", metavar="FILE", help="Write a report with charts, which needs no network.")
 @click.option(
@@ -99,7 +102,7 @@ def cost(app: App, /, **given: Any) -> int:
     from bpfctl.cost.report import all_hold, refused_everywhere
 
     grown = growth(earlier, costs) if earlier is not None else None
-    _show(app, costs, given, grown)
+    _show(app, costs, given, grown, question.said_of_objects())
     held = all_hold(costs)
     if held is False or grown:
         return BROKEN_STATUS
@@ -154,6 +157,18 @@ class _Question:
         if not self.given["files"] and not self.given["maps"]:
             plan.sources += self._state()
         return plan
+
+    def said_of_objects(self) -> list[str]:
+        """Return what object files have that is not priced, and by whose rules they were read."""
+        notes = [note for source in self.plan.sources for note in source.notes]
+        internal = any(
+            isinstance(item.spec, MapSpec) and item.spec.internal
+            for source in self.plan.sources
+            for item in source.maps
+        )
+        if self.given["libbpf"] or (internal and self.given["files"]):
+            notes.append(rules_text(libbpf_version(self.given["libbpf"])))
+        return notes
 
     def _file(self, path: str, libbpf: tuple[int, int] | None) -> list[Source]:
         if path.endswith(".toml"):
@@ -302,7 +317,11 @@ def _map_source(texts: tuple[str, ...]) -> Source:
 
 
 def _show(
-    app: App, costs: list[MachineCost], given: dict[str, Any], grown: list[Growth] | None
+    app: App,
+    costs: list[MachineCost],
+    given: dict[str, Any],
+    grown: list[Growth] | None,
+    notes: list[str],
 ) -> None:
     if app.out.json is not None:
         import json
@@ -311,6 +330,8 @@ def _show(
 
         pretty = app.out.json.pretty
         answer = as_data(costs)
+        if notes:
+            answer["notes"] = notes
         if grown is not None:
             answer["growth"] = [each.as_data() for each in grown]
         text = json.dumps(
@@ -329,6 +350,8 @@ def _show(
         blocks = terminal.blocks(table.headers, table.rows, columns) if columns else None
         lines = ["", *table.lines(blocks)] if number else table.lines(blocks)
         app.out.put("".join(f"{line}\n" for line in lines))
+    if notes:
+        app.out.put("\n" + "".join(f"{note}\n" for note in notes))
     for each in grown or ():
         app.out.put(f"grew: {each.text(amount)}\n")
 
