@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 
 from bpfctl.errors import KernelError, TaskKilled
-from bpfctl.kernel.kernel import Kernel
 from bpfctl.libbpf import rlimit
 from bpfctl.libbpf.bpf import Bpf
+from bpfctl.system import System
 from bpfctl.uapi import MapCreateAttr, ProgLoadAttr
 
 from .exits import ABORTED, KILLED, Exit
@@ -45,7 +45,7 @@ class Meter:
     ``locked_pages`` is locked_vm of the sample's user, looked at whenever an object was made.
     """
 
-    def __init__(self, kernel: Kernel, pid: int) -> None:
+    def __init__(self, kernel: System, pid: int) -> None:
         self._kernel = kernel
         task = kernel.task(pid)
         self._uid = task.uid
@@ -99,7 +99,7 @@ class Process:
     """A running copy of sample ``name``: its task, its streams and its children."""
 
     name: str
-    kernel: Kernel
+    kernel: System
     pid: int
     streams: Streams
     meter: Meter

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from bpfctl.errors import Hint, KernelError, TaskKilled, errno_name
-from bpfctl.kernel.kernel import Kernel
-from bpfctl.kernel.profile import LONG_TERM
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.libbpf.rlimit import explain_eperm
+from bpfctl.system import System
+from bpfctl.system.machines import boot
+from bpfctl.system.releases import LONG_TERM
 
 from . import registry
 from .process import Collected, Meter, Process, Streams
@@ -35,9 +36,9 @@ class Machine:
     uid: int | None = None
     caps: int | None = None
 
-    def boot(self, comm: str) -> tuple[Kernel, int]:
+    def boot(self, comm: str) -> tuple[System, int]:
         """Return the running kernel and the pid of the sample's first process."""
-        kernel = Kernel.in_memory(self.kernel, patch=self.patch, possible_cpus=self.cpus)
+        kernel = boot(self.kernel, patch=self.patch, possible_cpus=self.cpus)
         kernel.memcg.create(CGROUP)
         if self.memory_max is not None:
             kernel.set_memory_knob(CGROUP, "max", self.memory_max)
@@ -79,7 +80,7 @@ class Outcome:
         return errno_name(self.errno) if self.errno else ""
 
 
-def run(kernel: Kernel, pid: int, name: str, request: Request, streams: Streams) -> Outcome:
+def run(kernel: System, pid: int, name: str, request: Request, streams: Streams) -> Outcome:
     """Run sample ``name`` as task ``pid``; whatever it held is freed.
 
     :raises CommandError: the request makes no sense.

@@ -7,7 +7,7 @@ method raises :class:`~bpfctl.errors.KernelError` with the errno of the call.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from bpfctl.errors import E, KernelError
 from bpfctl.light import dataclass
@@ -32,75 +32,15 @@ from bpfctl.uapi import (
 )
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.records import Task
+    from bpfctl.system import System
     from bpfctl.uapi_attach import LinkInfo
-
-
-class Kernel(Protocol):
-    """What stands behind bpf(2): the simulated kernel, in memory or in a file."""
-
-    bpffs: Any
-
-    @property
-    def netlink(self) -> Any: ...
-
-    def bpf(self, pid: int, cmd: Cmd, attr: Any) -> Any: ...
-
-    def map_lookup_each(
-        self, pid: int, fd: int, keys: Sequence[bytes], from_prog: bool = False
-    ) -> list[bytes | None]: ...
-
-    def close(self, pid: int, fd: int) -> None: ...
-
-    def unlink(self, path: str) -> None: ...
-
-    def fdinfo(self, pid: int, fd: int) -> dict[str, str]: ...
-
-    def possible_cpus(self) -> int: ...
-
-    def task(self, pid: int) -> Task: ...
-
-    def mmap(
-        self,
-        pid: int,
-        fd: int,
-        offset: int,
-        length: int,
-        writable: bool,
-        shared: bool = True,
-        addr: int = 0,
-    ) -> int: ...
-
-    def munmap(self, pid: int, mapping: int) -> None: ...
-
-    def mem_read(self, pid: int, mapping: int, at: int, size: int) -> bytes: ...
-
-    def mem_write(self, pid: int, mapping: int, at: int, content: bytes) -> None: ...
-
-    def page_size(self) -> int: ...
-
-    def vmlinux_btf(self) -> bytes: ...
-
-    def kconfig(self) -> dict[str, str]: ...
-
-    def helper_known(self, number: int) -> bool: ...
-
-    def sleep(self, pid: int, nsec: int) -> None: ...
-
-    def perf_event_open(self, pid: int, cpu: int, pages: int) -> int: ...
-
-    def trace_pipe_read(self, pid: int) -> list[bytes]: ...
-
-    def perf_read(self, pid: int, fd: int) -> tuple[list[bytes], int]: ...
-
-    def setrlimit_memlock(self, pid: int, soft: int | None, hard: int | None) -> None: ...
 
 
 @dataclass(slots=True)
 class Bpf:
     """bpf(2) as called by task ``pid`` of ``kernel``."""
 
-    kernel: Kernel
+    kernel: System
     pid: int
 
     def map_create(self, attr: MapCreateAttr) -> int:

@@ -24,6 +24,7 @@ from bpfctl.store.sqlite import SqlStorage
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
+    from bpfctl.system import System
 
 COUNTED = {
     "maps": MapRecord,
@@ -60,10 +61,13 @@ class Memory:
     locked: dict[int, int] = field(default_factory=dict)
 
 
-def memory(kernel: Kernel, storage: SqlStorage) -> Memory:
+def memory(system: System, storage: SqlStorage) -> Memory:
     """Add up the live allocations and the users' locked_vm."""
     result = Memory()
     nobody: Tally[str] = Tally()
+    from bpfctl.kernel.kernel import Kernel
+
+    kernel = system if isinstance(system, Kernel) else Kernel(storage)
     reason = _reasons(kernel, storage)
     footprint = Mem(kernel.mm, "", 0, 0).footprint
     table = Table(Alloc)

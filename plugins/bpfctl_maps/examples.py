@@ -83,7 +83,7 @@ def tcp_congestion_ops(bpf: Bpf) -> dict[str, int]:
     from bpfctl.btf.build import BtfBuilder
     from bpfctl.btf.types import INT_SIGNED
 
-    profile: Any = bpf.kernel.profile  # type: ignore[attr-defined]
+    profile: Any = bpf.kernel.profile
     ops = next(found for found in profile.struct_ops.types if found.name == "tcp_congestion_ops")
     # Kernels read their own BTF with the first program at the latest.
     bpf.close(bpf.prog_load(ProgLoadAttr(prog_type=1, insns=RETURN_0)))
@@ -98,6 +98,6 @@ def tcp_congestion_ops(bpf: Bpf) -> dict[str, int]:
 
 def open_object(bpf: Bpf, kind: str, **attributes: Any) -> int:
     """Make a simulated object and return a descriptor of it."""
-    objects: Any = bpf.kernel.objects  # type: ignore[attr-defined]
+    objects: Any = bpf.kernel.objects
     made = objects.create(kind, **attributes)
     return int(objects.open(bpf.pid, made.id))

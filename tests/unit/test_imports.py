@@ -30,12 +30,13 @@ LAYERS = (
     "bpfctl.uapi bpfctl.uapi_attach",
     "bpfctl.btf",
     "bpfctl.kernel.records bpfctl.kernel.storage bpfctl.kernel.profile bpfctl.kernel.jhash",
-    # The wrappers of bpf(2) know a kernel by a protocol only.
-    "bpfctl.libbpf.bpf",
     "bpfctl.kernel.mm bpfctl.kernel.clock bpfctl.kernel.prandom bpfctl.kernel.ids"
     " bpfctl.kernel.task bpfctl.kernel.vmlinux",
     "bpfctl.kernel.config bpfctl.kernel.context bpfctl.kernel.fs",
     "bpfctl.kernel.objects",
+    "bpfctl.system",
+    # The wrappers of bpf(2) know a kernel by that protocol only.
+    "bpfctl.libbpf.bpf",
     "bpfctl.kernel.machine bpfctl.kernel.late",
     "bpfctl.kernel.bpf.example bpfctl.kernel.bpf.facts bpfctl.kernel.bpf.map bpfctl.hookspecs",
     "bpfctl.plugins",
@@ -46,6 +47,8 @@ LAYERS = (
     " bpfctl.kernel.bpf.commands",
     "bpfctl.kernel.kernel",
     "bpfctl.kernel bpfctl_maps",
+    "bpfctl.system.machines bpfctl.system.releases bpfctl.system.objects bpfctl.system.cgroups"
+    " bpfctl.system.tracing",
     "bpfctl.store",
     "bpfctl.libbpf",
     "bpfctl.observers bpfctl.skeleton",
@@ -202,3 +205,26 @@ def test_plugins_use_the_api_only(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     used = set(re.findall(r"^\s*(?:from|import) (bpfctl(?:\.[\w.]+)?)\b(?!_)", text, re.MULTILINE))
     assert used <= {"bpfctl.api"}
+
+
+# What looks behind the door, because it shows what no user space sees: who pays for which
+# allocation. This only gets shorter.
+INSTRUMENTS = {"bpfctl.cli.series.probe", "bpfctl.cli.series.verbs", "bpfctl.cli.series.who"}
+
+
+def test_cli_and_samples_use_the_door() -> None:
+    above = [name for name in modules() if name.startswith(("bpfctl.cli.", "bpfctl_samples."))]
+    round_it = {
+        name for name in above if any(other.startswith("bpfctl.kernel") for other in imports(name))
+    }
+    assert round_it == INSTRUMENTS
+
+
+def test_nothing_below_the_command_line_words_it() -> None:
+    raisers = [
+        name
+        for name in modules()
+        if name.startswith(("bpfctl.kernel", "bpfctl.libbpf", "bpfctl.store", "bpfctl_maps"))
+        and "CommandError" in modules()[name].read_text(encoding="utf-8")
+    ]
+    assert raisers == []

@@ -15,7 +15,7 @@ from bpfctl.errors import CommandError, E, Failure, KernelError
 from bpfctl.uapi import RLIM_INFINITY
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.kernel import Kernel
+    from bpfctl.system import System
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,7 +41,7 @@ def json_option(command: F) -> F:
 
 
 @contextmanager
-def open_kernel(app: App, write: bool) -> Iterator[Kernel]:
+def open_kernel(app: App, write: bool) -> Iterator[System]:
     """Give the kernel of the chosen state; output of a writing command waits for the commit."""
     from bpfctl import store
 

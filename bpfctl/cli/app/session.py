@@ -15,8 +15,8 @@ from bpfctl.cli.app.words import Words
 from bpfctl.errors import CommandError, KernelError, TaskKilled
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.kernel import Kernel
     from bpfctl.libbpf.bpf import Bpf
+    from bpfctl.system import System
     from bpfctl.uapi import MapInfo
 
 # Maps that a batch keeps open: every open file costs memory, so not many.
@@ -47,7 +47,7 @@ def as_task(settings: Settings, write: bool, comm: str = "bpfctl") -> Iterator[B
             kernel.exit_task(pid)
 
 
-def _start(kernel: Kernel, settings: Settings, comm: str) -> int:
+def _start(kernel: System, settings: Settings, comm: str) -> int:
     """Start the task that the settings describe.
 
     :raises CommandError: it would be a child of nobody, or live nowhere.

@@ -14,7 +14,7 @@ from bpfctl.cli.complete.answer import PROGRAM, items
 from bpfctl.cli.complete.state import Offer, State
 from bpfctl.cli.complete.words import FILES, NOTHING, Offers, map_types, words
 from bpfctl.errors import Failure
-from bpfctl.kernel.profile import LAST_PATCH, PROFILES, THIS
+from bpfctl.system.releases import LAST_PATCH, PROFILES, THIS
 
 _PATCHED = "5.10"
 _KNOBS = ("max", "high", "low", "min")
@@ -90,7 +90,7 @@ def _packages(query: Query) -> Offers:
 
 def _patches(first: int) -> Callable[[Query], Offers]:
     def offers(query: Query) -> Offers:
-        from bpfctl.kernel.profile import series
+        from bpfctl.system.releases import series
 
         for patch in series():
             if patch.number >= first:
@@ -118,7 +118,7 @@ def _settings(query: Query) -> Offers:
     from dataclasses import fields
 
     from bpfctl.cli.sim.verbs import ALIASES
-    from bpfctl.kernel.config import Config
+    from bpfctl.system.machines import Config
 
     return words(*(field.name for field in fields(Config)), *ALIASES)
 
@@ -126,7 +126,7 @@ def _settings(query: Query) -> Offers:
 def _setting_values(query: Query) -> Offers:
     """Offer values of the setting that 'sim set' names before."""
     from bpfctl.cli.sim.verbs import MODES, field_name
-    from bpfctl.kernel.config import PAGE_SIZES
+    from bpfctl.system.machines import PAGE_SIZES
 
     name = field_name(next(iter(query.typed("key")), ""))
     values: dict[str, Callable[[], Offers]] = {
@@ -141,7 +141,7 @@ def _setting_values(query: Query) -> Offers:
 
 
 def _page_sizes(query: Query) -> Offers:
-    from bpfctl.kernel.config import PAGE_SIZES
+    from bpfctl.system.machines import PAGE_SIZES
 
     return words(*map(str, PAGE_SIZES))
 
@@ -214,14 +214,14 @@ def _object_names(query: Query) -> Offers:
 
 
 def _kinds(query: Query) -> Offers:
-    from bpfctl.kernel.objects import KINDS
+    from bpfctl.system.objects import KINDS
 
     return [(name, kind.help) for name, kind in KINDS.items()]
 
 
 def _attributes(query: Query) -> Offers:
     """Offer attributes of the kind before, and their values after the equals sign."""
-    from bpfctl.kernel.objects import KINDS
+    from bpfctl.system.objects import KINDS
 
     kind = KINDS.get(next(iter(query.typed("kind")), ""))
     for attribute in kind.attributes if kind is not None else ():

@@ -24,11 +24,11 @@ from bpfctl.cli.app.ours import (
     show_table,
     size_text,
 )
-from bpfctl.kernel.mm.memcg import KNOBS, ROOT_ID
+from bpfctl.system.cgroups import KNOBS, ROOT_ID
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.kernel import Kernel
-    from bpfctl.kernel.records import Memcg
+    from bpfctl.system import System
+    from bpfctl.system.objects import Memcg
 
 BAR_CELLS = 10
 _MISSING = "bpfctl memcg tree shows the cgroups there are"
@@ -77,13 +77,13 @@ def create(app: App, /, path: str, parents: bool, **knobs: str | None) -> None:
         done(app, path=kernel.memcg.lookup(path).path)
 
 
-def _exists(kernel: Kernel, path: str) -> bool:
+def _exists(kernel: System, path: str) -> bool:
     parts = [part for part in path.split("/") if part]
     known = {found.path for _, found in kernel.memcg.walk()}
     return "/" + "/".join(parts) in known
 
 
-def _make_parents(kernel: Kernel, path: str) -> None:
+def _make_parents(kernel: System, path: str) -> None:
     parts = [part for part in path.split("/") if part]
     for depth in range(1, len(parts)):
         parent = "/" + "/".join(parts[:depth])
@@ -111,7 +111,7 @@ def _parse_assignments(assignments: tuple[str, ...]) -> dict[str, int | None]:
     return limits
 
 
-def _write_knobs(app: App, kernel: Kernel, path: str, limits: dict[str, int | None]) -> None:
+def _write_knobs(app: App, kernel: System, path: str, limits: dict[str, int | None]) -> None:
     for knob, nbytes in limits.items():
         hint = _MISSING
         with doing(f"can't look up cgroup '{path}'", {E.NOENT: _MISSING}):
@@ -143,17 +143,17 @@ def set_(app: App, /, path: str, assignments: tuple[str, ...], **knobs: str | No
         done(app)
 
 
-def _lookup(kernel: Kernel, path: str) -> Memcg:
+def _lookup(kernel: System, path: str) -> Memcg:
     with doing(f"can't look up cgroup '{path}'", {E.NOENT: _MISSING}):
         return kernel.memcg.lookup(path)
 
 
-def _limit_of(kernel: Kernel, found: Memcg, knob: str) -> int | str:
+def _limit_of(kernel: System, found: Memcg, knob: str) -> int | str:
     pages = getattr(found, f"{knob}_pages")
     return "max" if pages is None else int(pages) * kernel.memcg.page_size
 
 
-def _files(kernel: Kernel, found: Memcg) -> dict[str, Any]:
+def _files(kernel: System, found: Memcg) -> dict[str, Any]:
     """Return the files of a cgroup by name, as cgroupfs has them for it."""
     tree = kernel.memcg
     procs = [task.pid for task in tree.tasks.find(cgroup=found.id)]
@@ -242,7 +242,7 @@ def tree(app: App, path: str) -> None:
         show_table(app, headers, rows)
 
 
-def _branch(kernel: Kernel, found: Memcg) -> dict[str, Any]:
+def _branch(kernel: System, found: Memcg) -> dict[str, Any]:
     files = _files(kernel, found)
     children = sorted(kernel.memcg.children(found.id), key=lambda child: child.name)
     return {
@@ -255,7 +255,7 @@ def _branch(kernel: Kernel, found: Memcg) -> dict[str, Any]:
     }
 
 
-def _rows(kernel: Kernel, found: Memcg, lead: str, below: str) -> Iterator[tuple[str, ...]]:
+def _rows(kernel: System, found: Memcg, lead: str, below: str) -> Iterator[tuple[str, ...]]:
     page_size = kernel.memcg.page_size
     tasks = [f"{task.pid} ({task.comm})" for task in kernel.memcg.tasks.find(cgroup=found.id)]
     yield (
@@ -315,7 +315,7 @@ def rm(app: App, paths: tuple[str, ...]) -> None:
         done(app)
 
 
-def _busy_hint(kernel: Kernel, path: str) -> str:
+def _busy_hint(kernel: System, path: str) -> str:
     """Say what keeps a cgroup from going."""
     parts = [part for part in path.split("/") if part]
     if not parts:

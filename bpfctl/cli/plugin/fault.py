@@ -8,7 +8,7 @@ from bpfctl.errors import CommandError
 
 def of_a_plugin(exc: BaseException) -> CommandError | None:
     """Return the error that names plugin, type, operation and file; None if no plugin ran."""
-    from bpfctl.kernel.bpf.map import MapType
+    from bpfctl.api import MapType
 
     step, where = exc.__traceback__, ""
     kind = operation = ""

@@ -159,6 +159,6 @@ _OPERATIONS = (
 
 def _operations(cls: type[Any]) -> list[str]:
     """Return the operations that a type has itself, rather than the refusing ones of the base."""
-    from bpfctl.kernel.bpf.map import MapType
+    from bpfctl.api import MapType
 
     return [name for name in _OPERATIONS if getattr(cls, name) is not getattr(MapType, name)]

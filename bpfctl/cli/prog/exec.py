@@ -24,10 +24,10 @@ def exec_(app: App, words: Words) -> None:
         else:
             memory = _bytes(word, "memory")
     insns = _bytes(sys.stdin.read() if code is None else code, "instructions")
-    from bpfctl.kernel.kernel import Kernel
-    from bpfctl.kernel.profile import NEWEST
+    from bpfctl.system.machines import boot
+    from bpfctl.system.releases import NEWEST
 
-    kernel = Kernel.in_memory(NEWEST)
+    kernel = boot(NEWEST)
     kernel.engine = app.settings.engine or ""
     result, after = kernel.execute(insns, memory)
     json = app.out.json

@@ -12,7 +12,7 @@ from bpfctl.errors import CommandError, KernelError, errno_name
 from bpfctl.uapi import ProgRunAttr, ProgRunResult
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.bpf.vm.trace import Step
+    from bpfctl.system.tracing import Step
 
 PACKET = 64
 """Bytes of zeros that a program gets which needs a packet and was given none."""
@@ -113,7 +113,7 @@ class _Shown:
 
     def _source(self, prog_id: int) -> dict[int, tuple[str, str, int]]:
         if prog_id not in self._lines:
-            from bpfctl.kernel.bpf.vm.trace import source_lines
+            from bpfctl.system.tracing import source_lines
 
             self._lines[prog_id] = source_lines(self._app.kernel, prog_id)
         return self._lines[prog_id]

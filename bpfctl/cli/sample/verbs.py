@@ -150,13 +150,13 @@ def _request(one: Sample, given: dict[str, Any], like: Request | None = None) ->
 
 def parse_kernel(text: str) -> tuple[str, int | None]:
     """Return release and patch of ``5.10`` or ``5.10+18``, the series up to a patch."""
-    from bpfctl.kernel import profile
+    from bpfctl.system import releases
 
     name, plus, patch = text.partition("+")
     if plus and not (patch.isascii() and patch.isdigit() and len(patch) < 4):
         raise CommandError(f"unknown kernel '{text}'", hint="say 5.10 or, for a patch, 5.10+18")
     number = int(patch) if plus else None
-    profile.load(name, number)
+    releases.load(name, number)
     return name, number
 
 

@@ -23,7 +23,7 @@ from bpfctl.uapi import (
 
 if TYPE_CHECKING:
     from bpfctl.kernel.kernel import Kernel
-    from bpfctl.kernel.profile import Profile
+    from bpfctl.system.releases import Profile
 
 CREATOR, UPDATER = "/creator", "/updater"
 CPUS = 2
@@ -247,7 +247,7 @@ def kernels_of(patch: int) -> tuple[Profile, Profile, str]:
 
     The flag of patch 4 shows once pages of maps are accounted: patch 7 with and without it.
     """
-    from bpfctl.kernel.profile import load
+    from bpfctl.system.releases import load
 
     if patch != MMAP_PATCH:
         return load("5.10", patch - 1), load("5.10", patch), ""

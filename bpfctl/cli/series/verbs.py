@@ -16,7 +16,7 @@ from bpfctl.cli.app.ours import (
     run_default,
     show_table,
 )
-from bpfctl.kernel.profile import LAST_PATCH, Patch
+from bpfctl.system.releases import LAST_PATCH, Patch
 
 _PREFIXES = {"accounts": "accounted", "uncharges": "no rlimit"}
 
@@ -56,9 +56,9 @@ def _facts(patch: Patch) -> dict[str, Any]:
 
 
 def _list(app: App) -> None:
-    from bpfctl.kernel import profile
+    from bpfctl.system import releases
 
-    patches = profile.series()
+    patches = releases.series()
     if not emit_json(app, [_facts(patch) for patch in patches]):
         rows = [(patch.number, patch.subject, _state(patch)) for patch in patches]
         show_table(app, ("patch", "subject", "changes"), rows)
@@ -90,9 +90,9 @@ def show(app: App, number: int | None) -> None:
             f"the series has no patch {number}", hint=f"patches are 1 to {LAST_PATCH}"
         )
     from bpfctl.cli.series.probe import changes
-    from bpfctl.kernel import profile
+    from bpfctl.system import releases
 
-    patch = profile.series()[number - 1]
+    patch = releases.series()[number - 1]
     found, note = changes(number)
     facts = {
         **_facts(patch),

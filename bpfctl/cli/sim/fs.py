@@ -23,8 +23,8 @@ from bpfctl.cli.app.ours import (
 from bpfctl.libbpf.paths import absolute
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.kernel import Kernel
-    from bpfctl.kernel.records import Pin, SimObject
+    from bpfctl.system import System
+    from bpfctl.system.objects import Pin, SimObject
 
 BPFFS = "/sys/fs/bpf"
 _DIRS = ("dir", "mount")
@@ -52,7 +52,7 @@ def ls(app: App, path: str, recursive: bool) -> None:
         app.out.put(f"{name}{what}\n")
 
 
-def _entries(kernel: Kernel, found: Pin, recursive: bool) -> Iterator[Pin]:
+def _entries(kernel: System, found: Pin, recursive: bool) -> Iterator[Pin]:
     if found.kind not in _DIRS:
         yield found
         return
@@ -86,7 +86,7 @@ def rm(app: App, paths: tuple[str, ...], recursive: bool, force: bool) -> None:
         done(app)
 
 
-def _remove(kernel: Kernel, path: str, recursive: bool) -> None:
+def _remove(kernel: System, path: str, recursive: bool) -> None:
     if recursive and kernel.bpffs.is_dir(path):
         for entry in kernel.bpffs.list(path):
             _remove(kernel, entry.path, recursive)
@@ -118,7 +118,7 @@ def mkdir(app: App, paths: tuple[str, ...], parents: bool) -> None:
         done(app)
 
 
-def _make(kernel: Kernel, path: str, parents: bool) -> None:
+def _make(kernel: System, path: str, parents: bool) -> None:
     if parents and kernel.bpffs.is_dir(path):
         return
     parent = path.rpartition("/")[0]
@@ -136,7 +136,7 @@ def object_(ctx: click.Context) -> None:
 
 
 def _facts(found: SimObject) -> dict[str, Any]:
-    from bpfctl.kernel.objects import shown
+    from bpfctl.system.objects import shown
 
     return {"id": found.id, "kind": found.kind, "name": found.name, **shown(found)}
 
@@ -174,7 +174,7 @@ def list_(app: App) -> None:
 @pass_app
 def create(app: App, kind: str, attributes: tuple[str, ...], name: str) -> None:
     """Make an object; print its id. 'sim object kinds' lists kinds and attributes."""
-    from bpfctl.kernel.objects import parse_attributes
+    from bpfctl.system.objects import parse_attributes
 
     hints = {
         E.INVAL: "see 'bpfctl sim object kinds'",
@@ -192,7 +192,7 @@ def create(app: App, kind: str, attributes: tuple[str, ...], name: str) -> None:
 @pass_app
 def kinds(app: App) -> None:
     """List the kinds of objects, what their names mean, and their attributes."""
-    from bpfctl.kernel.objects import KINDS
+    from bpfctl.system.objects import KINDS
 
     for name, kind in KINDS.items() if app.out.json is None else ():
         app.out.put(f"{name}: {kind.help}\n  --name: {kind.named}\n")

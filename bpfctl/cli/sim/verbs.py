@@ -25,9 +25,9 @@ from bpfctl.cli.app.ours import (
 )
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.config import Config
-    from bpfctl.kernel.kernel import Kernel
     from bpfctl.store.sqlite import SqlStorage
+    from bpfctl.system import System
+    from bpfctl.system.machines import Config
 
 # Names that people give settings: field of Config.
 ALIASES = {"cpus": "possible_cpus", "seed": "hash_seed", "jit": "jit_enable"}
@@ -79,7 +79,7 @@ def field_name(key: str) -> str:
 
 def setting_value(name: str, text: str) -> Any:
     """Turn what was typed for a setting into its value; sizes may end in K, M or G."""
-    from bpfctl.kernel.config import parse_setting
+    from bpfctl.system.machines import parse_setting
 
     if name in SIZES:
         nbytes = limit(text, name)
@@ -116,8 +116,8 @@ def state_file(app: App) -> str:
 @pass_app
 def new(app: App, /, from_toml: str | None, force: bool, **options: str | None) -> None:
     """Make a state file with a freshly booted machine."""
-    from bpfctl.kernel.config import Config
     from bpfctl.store.renew import new_state
+    from bpfctl.system.machines import Config
 
     given = read_toml(from_toml) if from_toml is not None else {}
     given.update({key: text for key, text in options.items() if text is not None})
@@ -161,12 +161,12 @@ def show(app: App) -> None:
         _show(app, facts)
 
 
-def sql_storage(kernel: Kernel) -> SqlStorage:
+def sql_storage(kernel: System) -> SqlStorage:
     """Return the storage of a kernel that was opened from a state file."""
     return cast("SqlStorage", kernel.storage)
 
 
-def _facts(kernel: Kernel, path: str) -> dict[str, Any]:
+def _facts(kernel: System, path: str) -> dict[str, Any]:
     from bpfctl.store import summary
 
     storage = sql_storage(kernel)
@@ -232,9 +232,9 @@ def set_(app: App, key: str, value: str) -> None:
     name = field_name(key)
     parsed = setting_value(name, value)
     if name == "engine":
-        from bpfctl.kernel.bpf.vm.choose import engine_named
+        from bpfctl.system.machines import engine_exists
 
-        engine_named(parsed)
+        engine_exists(parsed)
     with open_kernel(app, write=True) as kernel:
         _check_change(kernel, name, parsed)
         before = kernel.default_memlock()
@@ -243,19 +243,18 @@ def set_(app: App, key: str, value: str) -> None:
         done(app)
 
 
-def _update_init(kernel: Kernel, before: int) -> None:
+def _update_init(kernel: System, before: int) -> None:
     """Give init, and so every command, the new default RLIMIT_MEMLOCK if it had the old one."""
-    from bpfctl.kernel.kernel import INIT_PID
-    from bpfctl.kernel.kernel import Kernel as Booted
+    from bpfctl.system.machines import INIT_PID, rebooted
 
     init = kernel.task(INIT_PID)
     if init.memlock_soft == init.memlock_hard == before:
-        init.memlock_soft = init.memlock_hard = Booted(kernel.storage).default_memlock()
+        init.memlock_soft = init.memlock_hard = rebooted(kernel).default_memlock()
 
 
-def _check_change(kernel: Kernel, name: str, value: Any) -> None:
-    from bpfctl.kernel import profile
+def _check_change(kernel: System, name: str, value: Any) -> None:
     from bpfctl.store import summary
+    from bpfctl.system import releases
 
     config = kernel.config
     if getattr(config, name) == value:
@@ -276,9 +275,9 @@ def _check_change(kernel: Kernel, name: str, value: Any) -> None:
             f"memory cannot be less than what is in use ({size_text(kernel.mm.in_use())})"
         )
     if name == "kernel":
-        profile.load(value, config.patch if value == "5.10" else None)
+        releases.load(value, config.patch if value == "5.10" else None)
     if name == "patch":
-        profile.load(config.kernel, value)
+        releases.load(config.kernel, value)
 
 
 @sim.command()
@@ -288,10 +287,10 @@ def _check_change(kernel: Kernel, name: str, value: Any) -> None:
 def reset(app: App, force: bool) -> None:
     """Boot anew with the same settings: all objects, tasks and cgroups are gone."""
     from bpfctl.cli.sim.state import ask_to_replace
-    from bpfctl.kernel.config import Config
-    from bpfctl.kernel.records import Setting
     from bpfctl.store.backup import keeping
     from bpfctl.store.state import boot_with, open_storage, replacing
+    from bpfctl.system.machines import Config
+    from bpfctl.system.objects import Setting
 
     path = state_file(app)
     there = ask_to_replace(path, force)

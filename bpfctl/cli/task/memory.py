@@ -8,8 +8,8 @@ from bpfctl.cli.app.group import pass_app
 from bpfctl.cli.app.ours import App, doing, done, json_option, open_kernel
 from bpfctl.cli.app.settings import parse_size
 from bpfctl.errors import CommandError, E, TaskKilled
-from bpfctl.kernel.kernel import Kernel
-from bpfctl.kernel.records import Mapping, Task
+from bpfctl.system import System
+from bpfctl.system.objects import Mapping, Task
 
 _MMAP_HINTS = {
     E.BADF: "'bpfctl task show PID' lists its descriptors",
@@ -19,7 +19,7 @@ _MMAP_HINTS = {
 }
 
 
-def task_of(kernel: Kernel, pid: int) -> Task:
+def task_of(kernel: System, pid: int) -> Task:
     """Return a task that a person named."""
     task = kernel.tasks.get(pid)
     if task is None or task.transient:
@@ -27,7 +27,7 @@ def task_of(kernel: Kernel, pid: int) -> Task:
     return task
 
 
-def _mapping(kernel: Kernel, pid: int, number: int) -> Mapping:
+def _mapping(kernel: System, pid: int, number: int) -> Mapping:
     task_of(kernel, pid)
     found = kernel.mappings.records.get(number)
     if found is None or found.pid != pid:

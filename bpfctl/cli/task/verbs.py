@@ -29,8 +29,8 @@ from bpfctl.errors import Failure
 from bpfctl.uapi import ALL_CAPS
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.kernel import Kernel
-    from bpfctl.kernel.records import File, Task
+    from bpfctl.system import System
+    from bpfctl.system.objects import File, Task
 
 INIT_PID = 1
 DEFAULT_LIMIT = -1
@@ -110,7 +110,7 @@ def spawn(
         done(app, str(made.pid), pid=made.pid, fds=fds)
 
 
-def _open_object(kernel: Kernel, pid: int, text: str, who: str) -> int:
+def _open_object(kernel: System, pid: int, text: str, who: str) -> int:
     """Open an object as task ``pid``, called ``who`` in messages; return the descriptor."""
     from bpfctl.libbpf.bpf import Bpf
 
@@ -147,12 +147,12 @@ def parse_object(text: str) -> tuple[str, str]:
     )
 
 
-def _existing(kernel: Kernel, pid: int) -> Task:
+def _existing(kernel: System, pid: int) -> Task:
     with doing(f"can't look up task {pid}", {E.NOENT: _NO_TASK}):
         return kernel.task(pid)
 
 
-def _facts(kernel: Kernel, found: Task) -> dict[str, Any]:
+def _facts(kernel: System, found: Task) -> dict[str, Any]:
     return {
         "pid": found.pid,
         "comm": found.comm,

@@ -81,7 +81,7 @@ def _trial(app: App, failure: dict[str, Any], refusal: Refusal | None) -> Trial:
 
 def _kernels(trial: Trial) -> dict[str, Any]:
     """Return what the releases say, and where the answer changes."""
-    from bpfctl.kernel.profile import series
+    from bpfctl.system.releases import series
     from bpfctl.why.trial import elsewhere, turning_patch
 
     outcomes = elsewhere(trial)

@@ -31,16 +31,16 @@ def array(entries: int) -> MapCreateAttr:
 
 def test_a_refusal_of_an_earlier_call_is_not_told_again(bpf: Bpf) -> None:
     kernel = bpf.kernel
-    kernel.set_memory_knob("/box", "max", 1 << 20)  # type: ignore[attr-defined]
+    kernel.set_memory_knob("/box", "max", 1 << 20)
     assert "memory.max of /box" in refused(bpf.map_create, array(512))
-    kernel.set_memory_knob("/box", "max", None)  # type: ignore[attr-defined]
+    kernel.set_memory_knob("/box", "max", None)
     assert "the machine has 67108864 bytes" in refused(bpf.map_create, array(1 << 20))
 
 
 def test_an_update_that_may_not_wait_says_which_limit(bpf: Bpf) -> None:
     attr = MapCreateAttr(MAP_TYPE_NUMBER["hash"], 4, 4096, 1000, BPF_F_NO_PREALLOC)
     fd = bpf.map_create(attr)
-    bpf.kernel.set_memory_knob("/box", "max", 1 << 16)  # type: ignore[attr-defined]
+    bpf.kernel.set_memory_knob("/box", "max", 1 << 16)
 
     def insert_all() -> None:
         for number in range(1000):
