@@ -94,6 +94,19 @@ class Kernel(Machine):
         """Tell whether the kernel has a helper of this number, for any program."""
         return 0 < number < self.profile.progs.nr_helpers
 
+    def helpers_offered(self, prog_type: int, attach_type: int, sleepable: bool) -> set[int]:
+        """Return the numbers of the helpers that a program may call, loaded by root."""
+        from bpfctl.kernel.bpf.progtypes import by_number
+        from bpfctl.kernel.bpf.progtypes.release import offered
+
+        found = by_number(prog_type)
+        if found is None:
+            return set()
+        caps = frozenset(("bpf", "perfmon", "sys_admin"))
+        profile = self.profile
+        nr_helpers = profile.progs.nr_helpers
+        return set(offered(profile.name, nr_helpers, found, attach_type, caps, sleepable))
+
     def kconfig(self) -> dict[str, str]:
         """Return the options of /proc/config.gz, without those that are not set."""
         found = {f"CONFIG_{name}": text for name, text in self.profile.kconfig.items()}

@@ -120,6 +120,8 @@ class Replay:
         argv = [self.fill(word) for word in step["argv"]]
         status, stdout, stderr = self.runner(argv, self.fill(step.get("stdin", "")))
         found = [f"status {status}, not {step['rc']}"] if status != step["rc"] else []
+        if step.get("json_shape"):
+            stdout = json_shape(stdout, step["json_shape"])
         if step.get("sort"):
             stdout = sort_entries(stdout)
         for stream, text in (
@@ -183,6 +185,21 @@ def compile_expected(expected: str) -> tuple[re.Pattern[str], dict[str, tuple[st
             parts.append(rf"(?P<{group}>[0-9a-f ]{{11}})")
     parts.append(re.escape(expected[at:]))
     return re.compile("".join(parts)), names
+
+
+def json_shape(text: str, depth: int) -> str:
+    """Return keys and kinds of values of a document, down to ``depth``."""
+    names = {bool: "bool", int: "int", float: "float", str: "str", type(None): "null"}
+
+    def shape(value: Any, left: int) -> Any:
+        if isinstance(value, dict):
+            return {key: shape(each, left - 1) for key, each in value.items()} if left else "{}"
+        return "[]" if isinstance(value, list) else names[type(value)]
+
+    try:
+        return json.dumps(shape(json.loads(text), depth)) + "\n"
+    except ValueError:
+        return f"not JSON: {text[:100]}"
 
 
 def only_lines(text: str, pattern: str | None) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from bpfctl.cli.app.table import HELP, Table, missing
+from bpfctl.cli.app.table import HELP, Table, Verb
 
 TABLE = Table(
     "feature",
-    missing(
-        "feature",
+    Verb(
         "probe",
+        "bpfctl.cli.feature.probe:probe",
         "<[{kernel | dev DEV}] [full] [unprivileged] [macros [prefix PREFIX]]>",
         "find out what the kernel can do",
     ),
-    missing(
-        "feature",
+    Verb(
         "list_builtins",
+        "bpfctl.cli.feature.builtins:list_builtins",
         "{prog_types | map_types | attach_types | link_types | helpers}",
         "list what this bpftool has names for",
     ),
