@@ -39,6 +39,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--engine", metavar="NAME", help="run programs with this engine")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave what measures speed out, unless it is asked for: ``pytest tests/bench``."""
+    bench = Path(__file__).parent / "bench"
+    if collection_path != bench:
+        return None
+    asked = [Path(arg.partition("::")[0]).resolve() for arg in config.args]
+    return not any(path == bench or bench in path.parents for path in asked)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs"):
         missing = [tool for tool in marker.args if shutil.which(tool) is None]

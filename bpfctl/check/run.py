@@ -17,6 +17,7 @@ from bpfctl.libbpf.bpf import Bpf
 from bpfctl.libbpf.load import LoadedProgram, Loader, LoadError
 from bpfctl.libbpf.object import BpfObject, open_object
 from bpfctl.libbpf.options import LoadOptions
+from bpfctl.testbed import Bed
 from bpfctl.uapi import ProgLoadAttr
 
 INSN_LIMIT = 1_000_000
@@ -145,7 +146,7 @@ def check_object(path: str, machine: Machine, wish: Wish = Wish()) -> ObjectRepo
         report.refused = exc.text
         return report
     _choose(obj, wish.programs, report)
-    kernel = Kernel.in_memory(machine.kernel, possible_cpus=machine.cpus, patch=machine.patch)
+    kernel = Bed.boot(machine.kernel, machine.patch, cpus=machine.cpus).kernel
     _Trial(kernel, obj, report, wish).run()
     return report
 

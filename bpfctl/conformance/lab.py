@@ -11,13 +11,12 @@ from bpfctl import plugins
 from bpfctl.errors import Failure, KernelError, TaskKilled
 from bpfctl.kernel.bpf.example import Element
 from bpfctl.kernel.bpf.map import MapType
-from bpfctl.kernel.config import Config
 from bpfctl.kernel.kernel import Kernel
-from bpfctl.kernel.records import Alloc
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.store.check import check_state
 from bpfctl.store.migrations import create
 from bpfctl.store.sqlite import SqlStorage
+from bpfctl.testbed import Bed
 from bpfctl.uapi import MapCreateAttr
 
 BOX = "/box"
@@ -52,11 +51,8 @@ class Lab:
         conn = sqlite3.connect(":memory:", isolation_level=None)
         create(conn)
         storage = SqlStorage(conn)
-        config = Config(kernel=profile, possible_cpus=CPUS, **settings)
-        kernel = Kernel.boot(storage, config)
-        kernel.memcg.create(BOX)
-        task = kernel.spawn("conformance", cgroup=BOX, memlock=None)
-        return cls(tested, profile, conn, storage, kernel, Bpf(kernel, task.pid))
+        bed = Bed.boot(profile, cpus=CPUS, cgroups=[BOX], storage=storage, **settings)
+        return cls(tested, profile, conn, storage, bed.kernel, bed.task("conformance", BOX))
 
     def __enter__(self) -> Lab:
         return self
@@ -109,20 +105,11 @@ class Lab:
 
     def map_of(self, fd: int) -> MapType:
         """Return the live map behind a descriptor."""
-        return self.kernel.maps.get(self.bpf.map_info(fd).id)
+        return Bed(self.kernel).map_of(self.bpf, fd)
 
     def counters(self) -> dict[str, Any]:
         """Return everything that allocations and charges move."""
-        box = self.kernel.memcg.lookup(BOX)
-        allocs = self.kernel.storage.registry(Alloc)
-        return {
-            **self.kernel.memcg.stat(box),
-            "locked_vm": self.kernel.memlock.locked_pages(0),
-            "memory in use": self.kernel.mm.in_use(),
-            "live allocations": sum(
-                record.nr for record in map(allocs.get, allocs.keys_after(None)) if record
-            ),
-        }
+        return Bed(self.kernel).counters(BOX)
 
     def demand_unchanged(self, before: dict[str, Any], when: str) -> None:
         """Refuse counters that differ from ``before``."""

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from bpfctl.cost.choices import Machine
 from bpfctl.cost.plan import MapItem, ProgItem, Source
-from bpfctl.errors import TaskKilled
 from bpfctl.kernel.bpf.map import round_up
 from bpfctl.kernel.bpf.progtypes import by_number
-from bpfctl.kernel.kernel import Kernel
-from bpfctl.kernel.mm.alloc import Mem, OomKill
+from bpfctl.kernel.mm.alloc import Mem
 from bpfctl.kernel.records import Memcg, Objcg
-from bpfctl.libbpf.bpf import Bpf
 from bpfctl.libbpf.mapspec import MapSpec
 from bpfctl.libbpf.steps import ANY_BTF_ID, Steps
+from bpfctl.testbed import NOBODY, Bed
 from bpfctl.uapi import ALL_CAPS, MapCreateAttr, ProgLoadAttr
 
 if TYPE_CHECKING:
@@ -119,17 +117,21 @@ class World:
         memory_max: int | None = None,
     ) -> None:
         self.machine = machine
-        self.kernel = kernel = Kernel.in_memory(
+        self.bed = Bed.boot(
             machine.kernel,
-            patch=machine.patch,
-            possible_cpus=machine.cpus,
+            machine.patch,
+            cpus=machine.cpus,
+            cgroups=[CGROUP],
             page_size=machine.page_size,
             memory=_MEMORY_BYTES,
             numa_nodes=_NUMA_NODES,
         )
-        self.memcg: Memcg = kernel.memcg.create(CGROUP)
-        self.task = kernel.spawn("loader", actor.uid, actor.caps, CGROUP, memlock)
-        self.bpf = Bpf(kernel, self.task.pid)
+        self.kernel = kernel = self.bed.kernel
+        self.memcg: Memcg = kernel.memcg.lookup(CGROUP)
+        self.bpf = self.bed.task(
+            "loader", CGROUP, uid=actor.uid, caps=actor.caps, memlock=memlock
+        )
+        self.task = kernel.task(self.bpf.pid)
         objcg = kernel.memcg.objcgs.get(self.memcg.objcg)
         assert objcg is not None
         self._objcg: Objcg = objcg
@@ -137,7 +139,7 @@ class World:
         self._scopes: dict[str, dict[str, int]] = {}
         self._resolved: dict[int, MapSpec] = {}
         if memory_max is not None:
-            kernel.set_memory_knob(CGROUP, "max", memory_max)
+            self.bed.limit(CGROUP, memory_max)
 
     # --- counters ----------------------------------------------------------
 
@@ -154,7 +156,7 @@ class World:
 
     def locked_pages(self) -> int:
         """Return what the user has locked."""
-        return self.kernel.memlock.locked_pages(self.task.uid)
+        return self.bed.locked_pages(self.task.uid)
 
     def current(self) -> int:
         """Return memory.current, in bytes."""
@@ -166,14 +168,9 @@ class World:
 
     def owned(self, kind: str, obj_id: int) -> tuple[int, int]:
         """Return what an object has: bytes charged to the cgroup, bytes charged to nobody."""
-        charged = free = 0
-        mem = Mem(self.kernel.mm, kind, obj_id, 0)
-        for alloc in mem.allocations():
-            if alloc.objcg:
-                charged += alloc.nr * alloc.charge
-            else:
-                free += alloc.nr * mem.footprint(alloc).real
-        return charged, free
+        paid = self.bed.paid(kind, obj_id)
+        free = paid.pop(NOBODY, 0)
+        return sum(paid.values()), free
 
     # --- the loader's steps --------------------------------------------------
 
@@ -234,12 +231,7 @@ class World:
         """Bring a map to ``target`` elements, as distinct inserts by one CPU would."""
         if target <= live.elements:
             return
-        kernel = self.kernel
-        try:
-            with kernel.ctx.running(self.task):
-                kernel.maps.get(live.map_id).fill(target - live.elements)
-        except OomKill as kill:
-            raise TaskKilled(kill.memcg.path) from None
+        self.bed.fill(self.bpf, live.map_id, target - live.elements)
         live.elements = target
 
     def checkpoint(self, live: Live) -> Callable[[], None]:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from bpfctl.kernel.kernel import Kernel
 from bpfctl.kernel.profile import PROFILES
+from bpfctl.testbed import Bed
 
 WORDS = (
     "type=hash,key=8,value=64,entries=100M",
@@ -32,13 +32,13 @@ QUESTION = ["cost", *MAPS, "--kernel", "all", "--cpus", "1-10"]
 
 def test_each_machine_is_booted_once(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     boots: list[int] = []
-    boot = Kernel.in_memory
+    boot = Bed.boot
 
-    def counted(*args: Any, **settings: Any) -> Kernel:
+    def counted(*args: Any, **settings: Any) -> Bed:
         boots.append(1)
         return boot(*args, **settings)
 
-    monkeypatch.setattr(Kernel, "in_memory", counted)
+    monkeypatch.setattr(Bed, "boot", counted)
     assert cli(*QUESTION).status == 0
     assert len(boots) == 10 * len(PROFILES)
 

@@ -51,7 +51,7 @@ LAYERS = (
     " bpfctl.system.tracing",
     "bpfctl.store",
     "bpfctl.libbpf",
-    "bpfctl.observers bpfctl.skeleton",
+    "bpfctl.observers bpfctl.skeleton bpfctl.testbed",
     "bpfctl.cost bpfctl.check bpfctl.why bpfctl_samples bpfctl.conformance",
     "bpfctl.api",
     "bpfctl.cli bpfctl.__main__",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bpfctl.errors import KernelError, errno_name
 from bpfctl.libbpf.bpf import Bpf
+from bpfctl.testbed import Bed
 from bpfctl.uapi import (
     BPF_F_MMAPABLE,
     BPF_F_NO_PREALLOC,
@@ -84,10 +85,9 @@ class Work:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
-        for path in (CREATOR, UPDATER):
-            kernel.memcg.create(path)
-        self.creator = Bpf(kernel, kernel.spawn("creator", cgroup=CREATOR, memlock=None).pid)
-        self.updater = Bpf(kernel, kernel.spawn("updater", cgroup=UPDATER, memlock=None).pid)
+        self.bed = Bed(kernel, [CREATOR, UPDATER])
+        self.creator = self.bed.task("creator", CREATOR)
+        self.updater = self.bed.task("updater", UPDATER)
 
     # --- making ------------------------------------------------------------
 
@@ -169,17 +169,12 @@ class Work:
 
     def paid(self, kind: str, obj_id: int) -> dict[str, int]:
         """Return the bytes that each cgroup pays for an object, descriptors apart."""
-        found = {CREATOR: 0, UPDATER: 0}
-        objcgs = self.kernel.memcg.objcgs
-        for alloc in self.kernel.mm.allocs.find(owner_kind=kind, owner_id=obj_id):
-            payer = objcgs.get(alloc.objcg) if alloc.objcg else None
-            if payer is not None:
-                found[self.kernel.memcg.get(payer.memcg).path] += alloc.charge * alloc.nr
-        return found
+        paid = self.bed.paid(kind, obj_id)
+        return {path: paid.get(path, 0) for path in (CREATOR, UPDATER)}
 
     def locked(self) -> int:
         """Return what root has locked, in bytes."""
-        return self.kernel.memlock.locked_pages(0) * self.kernel.config.page_size
+        return self.bed.locked_pages() * self.kernel.config.page_size
 
 
 def _errno(action: Callable[[], object]) -> str:
@@ -259,9 +254,7 @@ def kernels_of(patch: int) -> tuple[Profile, Profile, str]:
 
 def boot(profile: Profile) -> Kernel:
     """Boot a kernel in memory for measuring."""
-    from bpfctl.kernel.kernel import Kernel
-
-    kernel = Kernel.in_memory("5.10", patch=profile.patch, possible_cpus=CPUS)
+    kernel = Bed.boot("5.10", profile.patch, cpus=CPUS).kernel
     kernel.profile = profile
     return kernel
 

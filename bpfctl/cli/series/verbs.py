@@ -131,10 +131,10 @@ def who(app: App) -> None:
     A task in one cgroup makes maps, one in another updates them. Both cgroups have one parent.
     """
     from bpfctl.cli.series.who import CPUS, KERNELS, ask
-    from bpfctl.kernel.kernel import Kernel
+    from bpfctl.testbed import Bed
 
     answers = {
-        title: ask(Kernel.in_memory(release, patch=patch, possible_cpus=CPUS))
+        title: ask(Bed.boot(release, patch, cpus=CPUS).kernel)
         for title, release, patch in KERNELS
     }
     if emit_json(app, [{"kernel": title, **answer} for title, answer in answers.items()]):

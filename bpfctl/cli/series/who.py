@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bpfctl.libbpf.bpf import Bpf
+from bpfctl.testbed import NOBODY, Bed
 from bpfctl.uapi import BPF_F_NO_PREALLOC, MAP_TYPE_NUMBER, MapCreateAttr
 
 if TYPE_CHECKING:
@@ -31,10 +31,9 @@ class Scene:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
-        for path in (SITE, CREATOR, UPDATER):
-            kernel.memcg.create(path)
-        self.creator = Bpf(kernel, kernel.spawn("creator", cgroup=CREATOR, memlock=None).pid)
-        self.updater = Bpf(kernel, kernel.spawn("updater", cgroup=UPDATER, memlock=None).pid)
+        self.bed = Bed(kernel, [SITE, CREATOR, UPDATER])
+        self.creator = self.bed.task("creator", CREATOR)
+        self.updater = self.bed.task("updater", UPDATER)
         self._next_key = 0
 
     def create(self, name: str, flags: int = 0) -> int:
@@ -70,11 +69,9 @@ class Scene:
     def _charged(self) -> dict[str, int]:
         charged: dict[str, int] = {}
         for map_id in self.kernel.maps.records.keys_after(None):
-            for alloc in self.kernel.mm.allocs.find(owner_kind="map", owner_id=map_id):
-                payer = self.kernel.memcg.objcgs.get(alloc.objcg) if alloc.objcg else None
-                if payer is not None:
-                    path = self.kernel.memcg.get(payer.memcg).path
-                    charged[path] = charged.get(path, 0) + alloc.charge * alloc.nr
+            for path, nbytes in self.bed.paid("map", map_id).items():
+                if path != NOBODY:
+                    charged[path] = charged.get(path, 0) + nbytes
         return charged
 
 
