@@ -209,7 +209,7 @@ def test_plugins_use_the_api_only(file: Path) -> None:
 
 # What looks behind the door, because it shows what no user space sees: who pays for which
 # allocation. This only gets shorter.
-INSTRUMENTS = {"bpfctl.cli.series.probe", "bpfctl.cli.series.verbs", "bpfctl.cli.series.who"}
+INSTRUMENTS = {"bpfctl.cli.series.probe", "bpfctl.cli.series.who"}
 
 
 def test_cli_and_samples_use_the_door() -> None:
