@@ -11,11 +11,14 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bpfctl.errors import KernelError, errno_name
+from bpfctl.isa.asm import assemble
 from bpfctl.isa.helper_names import HELPERS
 from bpfctl.kernel.bpf.helpers import by_id
 from bpfctl.kernel.bpf.progtypes import by_name
 from bpfctl.kernel.bpf.progtypes.decl import ProgType
 from bpfctl.kernel.bpf.progtypes.release import offered, prog_rules
+from bpfctl.uapi import BPF_F_SLEEPABLE, PROG_TYPE_NUMBER, Cmd, ProgLoadAttr
 from bpfctl.uapi_attach import ATTACH_TYPE_NUMBER
 
 DATA = Path(__file__).parent / "data"
@@ -115,3 +118,24 @@ def context_cells(kernel: str, key: str, length: int) -> str:
         found = layout.access(off, size, write, row.attach_type, capable, traits)
         cells.append("a" if found is None else found.becomes)
     return "".join({"a": "a", "unconvertible": "u"}.get(cell, "Y") for cell in cells)
+
+
+def attach_cell(kernel: Any, prog_type: int, attach_type: int) -> str:
+    """Load ``r0 = 1; exit`` with an attach type and return errno and last line, "Y" if it loads."""
+    task = kernel.spawn("loader", transient=True)
+    flags = BPF_F_SLEEPABLE if prog_type == PROG_TYPE_NUMBER["syscall"] else 0
+    attr = ProgLoadAttr(
+        prog_type=prog_type,
+        insns=assemble("r0 = 1") + assemble("exit"),
+        expected_attach_type=attach_type,
+        prog_flags=flags,
+        log_level=1,
+    )
+    try:
+        kernel.bpf(task.pid, Cmd.PROG_LOAD, attr)
+    except KernelError as exc:
+        line = attr.last_line or next(iter(attr.log.split("\n")[::-1][1:]), "")
+        return f"{errno_name(exc.code)}: {line}".removesuffix(": ")
+    finally:
+        kernel.exit_task(task.pid)
+    return "Y"

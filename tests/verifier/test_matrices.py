@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bpfctl.isa.helper_names import HELPERS
+from bpfctl.kernel.kernel import Kernel
+from bpfctl.uapi import PROG_TYPE_NUMBER
 from verifier import matrices
 
 
@@ -43,4 +45,21 @@ def test_context(kernel):
             cell = "u" if cell in padding else cell
             if cell != ours[index]:
                 wrong.append((key, index, cell, ours[index]))
+    assert not wrong
+
+
+def test_attach(kernel):
+    table = matrices.load(kernel)["attach"]
+    codes = table["codes"]
+    machine = Kernel.in_memory(kernel, possible_cpus=2)
+    wrong = []
+    for name, text in table["rows"].items():
+        number = PROG_TYPE_NUMBER.get(name, 0)
+        for attach_type, cell in enumerate(matrices.expand(text)):
+            measured = codes.get(cell, cell)
+            if measured == "EPERM":
+                continue  # the machine refused such programs, not the kernel
+            ours = matrices.attach_cell(machine, number, attach_type)
+            if ours != measured:
+                wrong.append((name, attach_type, measured, ours))
     assert not wrong

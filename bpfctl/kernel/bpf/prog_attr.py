@@ -8,6 +8,7 @@ from bpfctl.errors import E, KernelError
 from bpfctl.isa.insn import BPF_COMPLEXITY_LIMIT_INSNS, BPF_MAXINSNS, INSN_BYTES
 from bpfctl.kernel.bpf.progtypes import by_number
 from bpfctl.kernel.bpf.progtypes.decl import CAP_PERFMON, NO_CAP
+from bpfctl.kernel.bpf.progtypes.release import owner_of_attach_type
 from bpfctl.kernel.records import Task
 from bpfctl.kernel.task import CAP_NET_ADMIN, CAP_SYS_ADMIN, bpf_capable, capable, perfmon_capable
 from bpfctl.uapi import BPF_F_TOKEN_FD, ProgLoadAttr
@@ -36,6 +37,10 @@ def check_attr(kernel: Kernel, task: Task, attr: ProgLoadAttr) -> int:
         kernel.check_unprivileged(task)
     _check_size(task, attr)
     _check_capabilities(task, attr.prog_type, progs.net_admin_types)
+    owner = owner_of_attach_type(kernel.profile.name, attr.expected_attach_type)
+    prog_type = by_number(attr.prog_type)
+    if owner and prog_type is not None and prog_type.name != owner:
+        raise KernelError(E.INVAL, f"expected_attach_type {attr.expected_attach_type}")
     return _attach_type(attr, progs.nr_attach_types)
 
 

@@ -29,6 +29,7 @@ class ProgRules:
     """
 
     traits: frozenset[str]
+    own_attach_types: list[str]
     nr_attach_types: int
     not_sleepable: str
     arg_types: str
@@ -101,3 +102,12 @@ def offered(
                 continue
             found[helper.number] = variant
     return found
+
+
+def owner_of_attach_type(profile: str, attach_type: int) -> str:
+    """Name the program type that an attach type belongs to alone, empty for none."""
+    for entry in prog_rules(profile).own_attach_types:
+        name, _, number = entry.partition(":")
+        if int(number) == attach_type:
+            return name
+    return ""

@@ -24,6 +24,8 @@ def unmodelled(attr: ProgLoadAttr) -> str:
     prog_type = by_number(attr.prog_type)
     if prog_type is None:
         return f"program type {attr.prog_type}"
+    if prog_type.attach_btf and not attr.attach_btf_id:
+        return ""  # refused for that, before anything is walked
     if prog_type.ctx is None:
         return f"arguments of {prog_type.name} programs, which kernel BTF describes"
     raw = attr.insns
