@@ -15,6 +15,7 @@ from bpfctl.uapi import Cmd, ProgRunAttr, ProgRunResult
 
 if TYPE_CHECKING:
     from bpfctl.kernel.config import Config
+    from bpfctl.kernel.context import Context
     from bpfctl.kernel.profile import Profile
     from bpfctl.kernel.records import File, Mapping, Memcg, Pin, SimObject, Task
     from bpfctl.kernel.storage import Registry, Storage
@@ -79,6 +80,8 @@ class Objects(Protocol):
     def create(self, kind: str, name: str = "", **attributes: Any) -> SimObject: ...
 
     def find_or_create(self, kind: str, name: str) -> SimObject: ...
+
+    def netdev(self, ifindex: int) -> SimObject | None: ...
 
     def open(self, pid: int, obj_id: int) -> int: ...
 
@@ -179,6 +182,17 @@ class System(Protocol):
 
     @property
     def netlink(self) -> Any: ...
+
+    @property
+    def net(self) -> Any:
+        """The wires: packets sent and received (``system.net``)."""
+
+    @property
+    def vm(self) -> Any:
+        """What runs programs."""
+
+    @property
+    def ctx(self) -> Context: ...
 
     def unlink(self, path: str) -> None: ...
 

@@ -24,9 +24,9 @@ from bpfctl.cli.app.ours import (
 )
 
 if TYPE_CHECKING:
-    from bpfctl.kernel.kernel import Kernel
-    from bpfctl.kernel.net.device import NetDevice
-    from bpfctl.kernel.records import SimObject
+    from bpfctl.system import System
+    from bpfctl.system.net import NetDevice
+    from bpfctl.system.objects import SimObject
 
 PROTOCOLS = ("udp", "tcp", "icmp")
 MAX_COUNT = 10_000_000
@@ -40,14 +40,14 @@ def net(ctx: click.Context) -> None:
     run_default(ctx, list_)
 
 
-def _record(kernel: Kernel, name: str) -> SimObject:
+def _record(kernel: System, name: str) -> SimObject:
     for found in kernel.objects.records.find(kind="netdev", name=name):
         return found
     raise CommandError(f"no such device: '{name}'", hint=_LIST)
 
 
-def _device(kernel: Kernel, name: str) -> NetDevice:
-    from bpfctl.kernel.net.device import net_device
+def _device(kernel: System, name: str) -> NetDevice:
+    from bpfctl.system.net import net_device
 
     device = net_device(kernel, int(_record(kernel, name).priv["ifindex"]))
     assert device is not None
@@ -62,7 +62,7 @@ def _device(kernel: Kernel, name: str) -> NetDevice:
 @pass_app
 def list_(app: App) -> None:
     """List devices, their programs and counters."""
-    from bpfctl.kernel.net.device import net_device
+    from bpfctl.system.net import net_device
 
     rows = []
     with open_kernel(app, write=False) as kernel:
@@ -200,10 +200,10 @@ def tx(app: App, **options: Any) -> None:
 
 
 def _frames(device: NetDevice, peer: NetDevice | None, way: str, options: Any) -> Iterator[bytes]:
-    from bpfctl.kernel.net import pktgen
+    from bpfctl.system.net import pktgen
 
     if options["pcap"]:
-        from bpfctl.kernel.net.pcap import read_frames
+        from bpfctl.system.net import read_frames
 
         yield from read_frames(options["pcap"], options["count"])
         return
@@ -229,7 +229,7 @@ def _run(app: App, way: str, options: dict[str, Any]) -> None:
             )
         world = kernel.net
         if options["write_path"]:
-            from bpfctl.kernel.net.pcap import Writer
+            from bpfctl.system.net import Writer
 
             writer = stack.enter_context(Writer(options["write_path"]))
             world.taps.append(lambda seen: writer.write(seen.frame))
