@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bpfctl.kernel.net import pktgen
 from bpfctl.kernel.net.device import NetDevice
-from bpfctl.kernel.net.pcap import Writer, read_frames
 from bpfctl.system import System
 
 
@@ -14,4 +13,4 @@ def net_device(system: System, ifindex: int) -> NetDevice | None:
     return found
 
 
-__all__ = ["NetDevice", "Writer", "net_device", "pktgen", "read_frames"]
+__all__ = ["NetDevice", "net_device", "pktgen"]

@@ -48,7 +48,7 @@ LAYERS = (
     "bpfctl.kernel.kernel",
     "bpfctl.kernel bpfctl_maps",
     "bpfctl.system.machines bpfctl.system.releases bpfctl.system.objects bpfctl.system.cgroups"
-    " bpfctl.system.tracing bpfctl.system.net",
+    " bpfctl.system.tracing bpfctl.system.net bpfctl.system.pcap",
     "bpfctl.store",
     "bpfctl.libbpf",
     "bpfctl.observers bpfctl.skeleton bpfctl.testbed",

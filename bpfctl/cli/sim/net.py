@@ -203,7 +203,7 @@ def _frames(device: NetDevice, peer: NetDevice | None, way: str, options: Any) -
     from bpfctl.system.net import pktgen
 
     if options["pcap"]:
-        from bpfctl.system.net import read_frames
+        from bpfctl.system.pcap import read_frames
 
         yield from read_frames(options["pcap"], options["count"])
         return
@@ -229,7 +229,7 @@ def _run(app: App, way: str, options: dict[str, Any]) -> None:
             )
         world = kernel.net
         if options["write_path"]:
-            from bpfctl.system.net import Writer
+            from bpfctl.system.pcap import Writer
 
             writer = stack.enter_context(Writer(options["write_path"]))
             world.taps.append(lambda seen: writer.write(seen.frame))

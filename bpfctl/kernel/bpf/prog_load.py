@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from bpfctl.errors import E, KernelError
 from bpfctl.isa.insn import INSN_BYTES, Code
 from bpfctl.kernel.bpf.jit import image_bytes
-from bpfctl.kernel.bpf.license import GPL_LICENSES
 from bpfctl.kernel.bpf.map_create import check_name
 from bpfctl.kernel.bpf.modelled import refuse_what_cannot_run
 from bpfctl.kernel.bpf.prog import map_ids
