@@ -96,15 +96,13 @@ class Kernel(Machine):
 
     def helpers_offered(self, prog_type: int, attach_type: int, sleepable: bool) -> set[int]:
         """Return the numbers of the helpers that a program may call, loaded by root."""
-        from bpfctl.kernel.bpf.progtypes import by_number
-        from bpfctl.kernel.bpf.progtypes.release import offered
-
-        found = by_number(prog_type)
+        found = late("bpf.progtypes:by_number")(prog_type)
         if found is None:
             return set()
         caps = frozenset(("bpf", "perfmon", "sys_admin"))
         profile = self.profile
         nr_helpers = profile.progs.nr_helpers
+        offered = late("bpf.progtypes.release:offered")
         return set(offered(profile.name, nr_helpers, found, attach_type, caps, sleepable))
 
     def kconfig(self) -> dict[str, str]:
