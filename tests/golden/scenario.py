@@ -84,8 +84,8 @@ class Replay:
         for name, value in self.captured.items():
             text = text.replace("{id:%s}" % name, value)  # noqa: UP031
         text = re.sub(r"\{obj:([\w.]+)\}", lambda match: str(OBJECTS / match[1]), text)
-        text = text.replace("{objects}", str(OBJECTS)).replace("{tmp}", self.tmp).replace("{bpffs}", BPFFS)
-        return text.replace("{cgroup}", CGROUP)
+        text = text.replace("{objects}", str(OBJECTS)).replace("{tmp}", self.tmp)
+        return text.replace("{bpffs}", BPFFS).replace("{cgroup}", CGROUP)
 
     def run(self, scenario: Scenario) -> list[str]:
         """Run all steps; return what differs, one text a step."""
