@@ -27,6 +27,7 @@ from bpfctl.uapi import (
     BtfLoadAttr,
     Cmd,
     ElemAttr,
+    FdAttr,
     MapCreateAttr,
     ProgLoadAttr,
 )
@@ -101,6 +102,7 @@ class Answer:
     states: list[int] = field(default_factory=list)
     log: str = ""
     stack: str = ""
+    xlated: str = ""
 
 
 class Loader:
@@ -140,8 +142,22 @@ class Loader:
         except KernelError as exc:
             return self._answer(attr, False, errno_name(exc.code))
         answer = self._answer(attr, True, "")
-        del fd
+        info = kernel.bpf(pid, Cmd.OBJ_GET_INFO_BY_FD, FdAttr(fd))
+        answer.xlated = self._masked(info.insns, [self._map_id(pid, fd) for fd in fds])
         return answer
+
+    def _map_id(self, pid: int, fd: int) -> int:
+        return self.kernel.files.get(pid, fd).obj_id
+
+    def _masked(self, insns: bytes, ids: list[int]) -> str:
+        """Name maps by their place in the spec, hide addresses, as the recordings do."""
+        raw = bytearray(insns)
+        for at in range(0, len(raw) - INSN_BYTES + 1, INSN_BYTES):
+            if raw[at] == LD_IMM64 and raw[at + 1] >> 4 in (1, 2):
+                found = struct.unpack_from("<i", raw, at + 4)[0]
+                if found in ids:
+                    struct.pack_into("<i", raw, at + 4, ids.index(found))
+        return raw.hex()
 
     def _answer(self, attr: ProgLoadAttr, ok: bool, errno: str) -> Answer:
         lines = [line for line in attr.log.split("\n") if line.strip()]
@@ -196,11 +212,15 @@ class Loader:
             attr.btf_key_type_id = facts.get("btf_key", 0)
             attr.btf_value_type_id = facts.get("btf_value", 0)
         fd: int = kernel.bpf(pid, Cmd.MAP_CREATE, attr)
-        for index, value in enumerate(facts.get("init", ())):
+        values = facts.get("init", ())
+        if isinstance(values, str):
+            digits = 2 * attr.value_size
+            values = [values[at : at + digits] for at in range(0, len(values), digits)]
+        for index, value in enumerate(values):
             key = struct.pack("<I", index)
             kernel.bpf(pid, Cmd.MAP_UPDATE_ELEM, ElemAttr(fd, key, bytes.fromhex(value)))
         if facts.get("freeze"):
-            kernel.bpf(pid, Cmd.MAP_FREEZE, fd)
+            kernel.bpf(pid, Cmd.MAP_FREEZE, FdAttr(fd))
         return fd
 
     def _btf(self, pid: int, name: str) -> int:

@@ -73,6 +73,7 @@ def main() -> None:
         took = time.time() - begun
         insns += ours.processed or 0
         if took > args.slow:
+            print(f"slow: {spec['id']} {took:.1f}s", file=sys.stderr, flush=True)
             groups[f"SLOW {took:.1f}s {ours.processed} insns"].append(spec["id"])
         tally["tried"] += 1
         if args.id:

@@ -384,7 +384,7 @@ def _fork(env: Env, insn: Insn, dst: Reg) -> Reg:
         is32 = True
     else:
         return dst
-    branch = push_stack(env, env.insn_idx + 1, env.insn_idx, False)
+    branch = push_stack(env, env.insn_idx, env.insn_idx, False)
     zero, ones = dst.copy(), dst.copy()
     if is32:
         scalar.mark32_known(zero, 0)

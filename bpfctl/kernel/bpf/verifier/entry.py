@@ -54,7 +54,7 @@ def new_env(
     perfmon = perfmon_capable(task)
     env.bpf_capable = bpf_capable(task)
     env.allow_ptr_leaks = env.bypass_spec_v1 = env.bypass_spec_v4 = perfmon
-    env.allow_uninit_stack = perfmon and env.rules.uninit_stack_read
+    env.allow_uninit_stack = perfmon
     env.strict_alignment = bool(attr.prog_flags & F_STRICT_ALIGNMENT)
     if attr.prog_flags & F_ANY_ALIGNMENT:
         env.strict_alignment = False
@@ -83,6 +83,10 @@ def _prepare(env: Env) -> None:
     env.precise_default = not env.bpf_capable or (
         env.rules.precise_default == "subprogs" and len(env.subprogs) > 1
     )
+    if env.rules.fields_first:
+        from bpfctl.kernel.bpf.verifier.fields import check_fields
+
+        check_fields(env)
     check_cfg(env)
     if env.rules.liveness == "static":
         following = [live.successors(env.insns, idx) for idx in range(len(env.insns))]

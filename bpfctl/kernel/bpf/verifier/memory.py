@@ -55,7 +55,7 @@ _PLACES = {
 def _tnum_words(env: Env, reg: Reg) -> str:
     """A variable offset; a known one reads as a number from 6.8 on (tnum_strn)."""
     if not reg.mask and env.rules.const_tnum_plain:
-        return f"{reg.value:#x}" if reg.value else "0"
+        return str(s64(reg.value))
     return tnum.text(reg.var_off)
 
 
@@ -78,8 +78,12 @@ def check_ptr_alignment(env: Env, reg: Reg, off: int, size: int, once: bool) -> 
     bits = tnum.add(reg.var_off, tnum.const(fixed))
     if tnum.is_aligned(bits, size):
         return
-    var = _tnum_words(env, reg)
-    where = f"{extra}{var}+{reg.off}+{off}"
+    if env.rules.pointer_off == "var":
+        whole = reg.copy()
+        whole.var_off = tnum.add(reg.var_off, tnum.const(reg.off))
+        where = f"{extra}{_tnum_words(env, whole)}+{off}"
+    else:
+        where = f"{extra}{_tnum_words(env, reg)}+{reg.off}+{off}"
     env.fail(E.ACCES, f"misaligned {place}access off {where} size {size}")
 
 

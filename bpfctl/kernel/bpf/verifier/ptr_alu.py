@@ -174,15 +174,24 @@ def _sub(env: Env, insn: Insn, new: Reg, ptr: Reg, off: Reg, off_regno: int) -> 
             new.aux = 0
 
 
+def _shown(env: Env, reg: Reg) -> str:
+    """The variable offset, from 7.1 with the fixed one in it."""
+    if env.rules.pointer_off == "var":
+        return tnum.text(tnum.add(reg.var_off, tnum.const(reg.off)))
+    return tnum.text(reg.var_off)
+
+
 def _check_bounds(env: Env, insn: Insn, new: Reg) -> None:
     """Without CAP_PERFMON a pointer stays inside at every step (sanitize_check_bounds)."""
     if new.type == rt.PTR_TO_STACK:
         off = new.off + s64(new.value)
+        if new.mask and env.rules.pointer_off == "var":
+            off = s64((new.value + new.off & ~new.mask) & U64_MAX)
         if new.mask:
             env.fail(
                 E.ACCES,
                 f"R{insn.dst} variable stack access prohibited for !root, "
-                f"var_off={tnum.text(new.var_off)} off={off}",
+                f"var_off={_shown(env, new)} off={off}",
             )
         if off >= 0 or off < -MAX_BPF_STACK:
             env.fail(
@@ -196,6 +205,8 @@ def _check_bounds(env: Env, insn: Insn, new: Reg) -> None:
         try:
             check_map_access(env, insn.dst, new, new.off, 1, False, True)
         except Refused:
+            if env.rules.pointer_off == "var":
+                raise
             env.fail(
                 E.ACCES,
                 f"R{insn.dst} pointer arithmetic of map value goes out of range, "

@@ -58,6 +58,7 @@ class Rules:
     pkt_comparison_unprivileged: bool
     packet_end_marks: bool
     map_ptr_plus_zero: str
+    pointer_off: str
     ptr_off_words: str
     packet_region: bool
     precise_default: str
@@ -77,7 +78,7 @@ class Rules:
     stacksafe_uninit: bool
     force_keeps: bool
     peak: str
-    uninit_stack_read: bool
+    uninit_stack_read: str
     stack_words: str
     stack_shows_off: bool
     stack_bounds: str

@@ -59,7 +59,7 @@ def check_within_bounds(
             env.fail(E.ACCES, f"invalid unbounded variable-offset{extra} stack R{regno}")
         low, high = reg.smin + off, reg.smax + off + size
     frame = env.func(reg)
-    if access == WRITE or env.allow_uninit_stack:
+    if access == WRITE or (env.allow_uninit_stack and rules.uninit_stack_read == "all"):
         least = -MAX_BPF_STACK
     else:
         least = -frame.allocated_stack
@@ -77,11 +77,14 @@ def check_within_bounds(
         if not reg.mask:
             shown = low if rules.stack_shows_off else off
             env.fail(err, f"invalid{extra} stack R{regno} off={shown} size={size}")
+        bits = reg.var_off
+        if rules.pointer_off == "var":
+            bits, off = tnum.add(bits, tnum.const(reg.off)), off - reg.off
         shown_off = f" off={off}" if rules.stack_shows_off else ""
         env.fail(
             err,
             f"invalid variable-offset{extra} stack R{regno} "
-            f"var_off={tnum.text(reg.var_off)}{shown_off} size={size}",
+            f"var_off={tnum.text(bits)}{shown_off} size={size}",
         )
     frame.grow_stack(-low, bool(frame.live))
     info = env.subprogs[frame.subprogno]
@@ -326,7 +329,7 @@ def _write_var_off(
         if zero and kind == ZERO:
             new_kind = ZERO
             zero_used = True
-        if kind == INVALID and not env.allow_uninit_stack:
+        if kind == INVALID and not env.allow_ptr_leaks:
             env.fail(
                 E.INVAL,
                 f"uninit stack in range of var-offset write prohibited for !root; "
@@ -509,7 +512,7 @@ def check_range_initialized(
             kind = slot.types[slot_no % REG_SIZE]
         if slot is None and not plain:
             _refuse_read(env, regno, reg, low, i, size, helper)
-        if not _byte_usable(env, frame, spi, slot_no % REG_SIZE, kind, clobber):
+        if not _byte_usable(env, frame, spi, slot_no % REG_SIZE, kind, clobber, helper):
             _refuse_read(env, regno, reg, low, i, size, helper)
         _read_mark(env, frame, spi)
 
@@ -523,11 +526,14 @@ def _check_raw(env: Env, frame: Frame, low: int, high: int) -> None:
             env.fail(E.ACCES, f"potential write to dynptr at off={i} disallowed")
 
 
-def _byte_usable(env: Env, frame: Frame, spi: int, index: int, kind: int, clobber: bool) -> bool:
+def _byte_usable(
+    env: Env, frame: Frame, spi: int, index: int, kind: int, clobber: bool, helper: bool
+) -> bool:
     if kind == MISC:
         return True
     slot = frame.stack[spi]
-    if kind == ZERO or (kind == INVALID and env.allow_uninit_stack):
+    uninit = env.allow_uninit_stack and (not helper or env.rules.uninit_stack_read == "all")
+    if kind == ZERO or (kind == INVALID and uninit):
         if clobber:
             types = bytearray(slot.types)
             types[index] = MISC

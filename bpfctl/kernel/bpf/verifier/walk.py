@@ -24,7 +24,7 @@ from bpfctl.isa.insn import (
     Insn,
 )
 from bpfctl.kernel.bpf.verifier.alu import check_alu_op
-from bpfctl.kernel.bpf.verifier.branch import push_jump
+from bpfctl.kernel.bpf.verifier.branch import push_jump, push_stack
 from bpfctl.kernel.bpf.verifier.env import (
     COMPLEXITY_LIMIT_INSNS,
     LOG_LEVEL1,
@@ -212,18 +212,15 @@ def _ld_abs(env: Env, insn: Insn, indirect: bool) -> int:
     clear_caller_saved(env, env.frame)
     mark_unknown(env, 0)
     if rules.ld_abs_exits and len(env.cur_state.frames) > 1:
-        may_end_here(env)
+        return _may_end_here(env)
     return env.insn_idx + 1
 
 
-def may_end_here(env: Env) -> None:
-    """The program may end inside a function here: go on as if it had returned, too."""
-    from bpfctl.kernel.bpf.verifier.branch import push_stack
-
-    queued = push_stack(env, env.insn_idx + 1, env.insn_idx, False)
-    cur = env.cur_state
-    env.extra["resume"] = queued
-    assert cur is not queued
+def _may_end_here(env: Env) -> int:
+    """The load may end the program inside a function: follow its return too, and first."""
+    push_stack(env, env.insn_idx + 1, env.insn_idx, False)
+    env.set_reg(0, const_reg(0), env.precise_default)
+    return prepare_func_exit(env)
 
 
 _CLASSES = {
@@ -356,4 +353,4 @@ def _print_insn(env: Env, idx: int) -> None:
     before_insn(env, idx)
 
 
-__all__ = ["check_writable", "do_check", "may_end_here"]
+__all__ = ["check_writable", "do_check"]
