@@ -102,6 +102,7 @@ def _build(
     if len(program.starts) > 1:
         rec.priv["starts"] = program.starts
     if program.verified is not None:
+        rec.priv["verified"] = 1
         from bpfctl.kernel.bpf.prog_xlated import keep
 
         memory.grow(task, len(keep(rec, program.verified)) // INSN_BYTES)

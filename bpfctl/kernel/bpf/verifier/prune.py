@@ -168,10 +168,14 @@ def propagate_precision(env: Env, old: State, cur: State) -> bool:
 
 
 def find_prev_entry(env: Env, state: State | None, insn_idx: int) -> State | None:
-    """The last checkpoint of this instruction in the same frames on the path."""
-    cur = env.cur_state
+    """The last checkpoint of this instruction in the same frames on the path.
+
+    The one that was set just now does not count.
+    """
+    cur, start = env.cur_state, state
     while state is not None:
-        if state.insn_idx == insn_idx and len(state.frames) == len(cur.frames):
+        fresh = state is start
+        if not fresh and state.insn_idx == insn_idx and len(state.frames) == len(cur.frames):
             same = all(
                 a.callsite == b.callsite for a, b in zip(state.frames, cur.frames, strict=True)
             )

@@ -127,7 +127,8 @@ class Vm:
         """
         rec = self.kernel.progs.get(prog_id)
         source = getattr(rec, "source", b"") or rec.insns
-        return VmProgram(source, list(rec.priv.get("starts", ())), rec.id, rec.type)
+        trusted = bool(rec.priv.get("verified"))
+        return VmProgram(source, list(rec.priv.get("starts", ())), rec.id, rec.type, trusted)
 
     def constant(self, program: VmProgram, pc: int) -> int:
         """Return what the ``ld_imm64`` at ``pc`` loads: a number, or the address of something."""
