@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from struct import unpack
-
 _GOLDEN = 0xDEADBEEF
 _MASK = 0xFFFFFFFF
 
@@ -35,6 +33,12 @@ def _final(a: int, b: int, c: int) -> int:
     return ((c ^ b) - (b << 24 | b >> 8)) & _MASK
 
 
+def _words(part: bytes) -> tuple[int, int, int]:
+    """Return three little-endian words of up to 12 bytes, the missing ones zero."""
+    number = int.from_bytes(part, "little")  # quicker to have than struct is to import
+    return number & _MASK, number >> 32 & _MASK, number >> 64
+
+
 def jhash(key: bytes, seed: int = 0) -> int:
     """Hash ``key`` to 32 bits; on words of a multiple of 4 bytes jhash2() gives the same."""
     length = len(key)
@@ -43,8 +47,8 @@ def jhash(key: bytes, seed: int = 0) -> int:
         return c
     at = 0
     while length - at > 12:
-        x, y, z = unpack("<III", key[at : at + 12])
+        x, y, z = _words(key[at : at + 12])
         a, b, c = _mix((a + x) & _MASK, (b + y) & _MASK, (c + z) & _MASK)
         at += 12
-    x, y, z = unpack("<III", key[at:].ljust(12, b"\0"))
+    x, y, z = _words(key[at:])
     return _final((a + x) & _MASK, (b + y) & _MASK, (c + z) & _MASK)

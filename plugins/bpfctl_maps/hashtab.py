@@ -6,7 +6,7 @@ A row's position is its bucket and, within the bucket, newest first: the kernel'
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bpfctl.errors import E, KernelError
 from bpfctl.hookspecs import hookimpl
@@ -38,8 +38,10 @@ from bpfctl.uapi import (
     MapCreateAttr,
 )
 from bpfctl_maps import examples, map_in_map
-from bpfctl_maps.bpf_lru_list import CommonLru, NodeLists, PercpuLru
 from bpfctl_maps.percpu import pack, unpack
+
+if TYPE_CHECKING:
+    from bpfctl_maps.bpf_lru_list import CommonLru, PercpuLru
 
 CREATE_FLAGS = (
     BPF_F_NO_PREALLOC
@@ -365,6 +367,8 @@ class LruHtab(Htab):
 
     def lists(self) -> CommonLru | PercpuLru:
         """Return the LRU lists, as they were left."""
+        from bpfctl_maps.bpf_lru_list import CommonLru, NodeLists, PercpuLru
+
         if self._lru is None:
             nodes = NodeLists(self.kernel.storage.registry(LruNode), self.rec.id)
             state: dict[str, Any] = self.rec.priv.setdefault("lru", {})

@@ -66,6 +66,11 @@ def run() -> None:
     except OSError:
         # Nobody reads any more; keep the interpreter from trying once again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not {"atexit", "threading"} & sys.modules.keys():
+        # All is written, and nobody can have asked for anything to be done at the end: taking the
+        # interpreter apart is a twentieth of a short command's time.
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)
 
 
