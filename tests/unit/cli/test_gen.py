@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bpfctl.isa.insn import decode_all
 from bpfctl.kernel.kernel import Kernel
 from bpfctl.libbpf.bpf import Bpf
