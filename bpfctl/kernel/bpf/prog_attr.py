@@ -36,7 +36,7 @@ def check_attr(kernel: Kernel, task: Task, attr: ProgLoadAttr) -> int:
     if checks.unprivileged == "late":
         kernel.check_unprivileged(task)
     _check_size(task, attr)
-    _check_capabilities(task, attr.prog_type, progs.net_admin_types)
+    _check_capabilities(task, attr.prog_type, kernel.profile.prog_types, progs.net_admin_types)
     owner = owner_of_attach_type(kernel.profile.name, attr.expected_attach_type)
     prog_type = by_number(attr.prog_type)
     if owner and prog_type is not None and prog_type.name != owner:
@@ -59,13 +59,15 @@ def _check_size(task: Task, attr: ProgLoadAttr) -> None:
         raise KernelError(E.BIG, f"{count} insns of {limit}")
 
 
-def _check_capabilities(task: Task, number: int, net_admin: frozenset[str]) -> None:
+def _check_capabilities(
+    task: Task, number: int, prog_types: int, net_admin: frozenset[str]
+) -> None:
     prog_type = by_number(number)
     unprivileged = prog_type is not None and prog_type.capability == NO_CAP
     if not unprivileged and not bpf_capable(task):
         raise KernelError(E.PERM, "CAP_BPF")
-    if prog_type is None:
-        return
+    if prog_type is None or number >= prog_types:
+        return  # refused behind this, where the type is looked up
     if prog_type.name in net_admin and not capable(task, CAP_NET_ADMIN | CAP_SYS_ADMIN):
         raise KernelError(E.PERM, "CAP_NET_ADMIN")
     needs_perfmon = prog_type.capability == CAP_PERFMON or prog_type.name == "ext"

@@ -139,13 +139,22 @@ def check_reg_type(
         found &= ~(rt.MEM_ALLOC | rt.MEM_PERCPU)
     if found not in expected:
         names = ", ".join(_type_name(env, kind) for kind in expected)
-        env.fail(E.ACCES, f"R{regno} type={words(env, reg)} expected={names}")
+        env.fail(E.ACCES, f"R{regno} type={_type_name(env, reg.type)} expected={names}")
     if reg.type & rt.BASE == rt.PTR_TO_BTF_ID:
         _check_btf(env, regno, reg, arg_type, spec, meta)
 
 
+_OLD_WORDS = {
+    # What a release calls a type that later ones call otherwise.
+    "buffers": {"buf": "rdwr_buf"},
+    "alloc": {"ringbuf_mem": "alloc_mem", "ringbuf_mem_or_null": "alloc_mem_or_null"},
+}
+
+
 def _type_name(env: Env, reg_type: int) -> str:
-    return rt.type_text(reg_type, env.rules.scalar_word)
+    name = rt.type_text(reg_type, env.rules.scalar_word)
+    generation = prog_rules(env.kernel.profile.name).arg_types
+    return _OLD_WORDS.get(generation, {}).get(name, name)
 
 
 def _check_btf(
@@ -212,7 +221,8 @@ def _check_release(env: Env, regno: int, reg: Reg, arg_type: int, meta: CallMeta
     if arg_type & 0xFF == Arg.PTR_TO_DYNPTR:
         from bpfctl.kernel.bpf.verifier.dynptr import check_releasable
 
-        check_releasable(env, regno, reg)
+        if "dynptr_type_first" not in env.traits:
+            check_releasable(env, regno, reg)
     elif not reg.ref_obj_id and not is_null(reg):
         env.fail(E.INVAL, f"R{regno} must be referenced when passed to release function")
     meta.release_regno = regno
@@ -253,6 +263,8 @@ def _check_kind(
             rules = prog_rules(env.kernel.profile.name)
             errno = E.INVAL if rules.not_const_errno == "EINVAL" else E.ACCES
             env.fail(errno, f"R{regno} {rules.not_const}")
+        if reg.value > 0xFFFFFFFF and "alloc_size_u32" in env.traits:
+            env.fail(E.INVAL, f"R{regno} allocation size exceeds u32 max")
         meta.mem_size = reg.value
         mark_chain_precision(env, regno)
     else:
