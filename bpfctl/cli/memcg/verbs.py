@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from bpfctl.cli.app.ours import (
     show_table,
     size_text,
 )
+from bpfctl.errors import KernelError
 from bpfctl.system.cgroups import KNOBS, ROOT_ID
 
 if TYPE_CHECKING:
@@ -78,9 +80,13 @@ def create(app: App, /, path: str, parents: bool, **knobs: str | None) -> None:
 
 
 def _exists(kernel: System, path: str) -> bool:
-    parts = [part for part in path.split("/") if part]
-    known = {found.path for _, found in kernel.memcg.walk()}
-    return "/" + "/".join(parts) in known
+    try:
+        kernel.memcg.lookup(path)
+    except KernelError as exc:
+        if exc.code != E.NOENT:
+            raise
+        return False
+    return True
 
 
 def _make_parents(kernel: System, path: str) -> None:
@@ -237,40 +243,67 @@ def tree(app: App, path: str) -> None:
         found = _lookup(kernel, path)
         if emit_json(app, _branch(kernel, found)):
             return
-        rows = list(_rows(kernel, found, "", ""))
+        rows = list(_rows(kernel, found))
         headers = ("cgroup", "current", "max", "", "high", "tasks")
         show_table(app, headers, rows)
 
 
 def _branch(kernel: System, found: Memcg) -> dict[str, Any]:
-    files = _files(kernel, found)
-    children = sorted(kernel.memcg.children(found.id), key=lambda child: child.name)
-    return {
-        "path": found.path,
-        "memory.current": kernel.memcg.current(found),
-        "memory.max": _limit_of(kernel, found, "max"),
-        "memory.high": _limit_of(kernel, found, "high"),
-        "cgroup.procs": files["cgroup.procs"],
-        "children": [_branch(kernel, child) for child in children],
-    }
+    """Return a subtree, nested as it is. Trees may be deeper than calls may be."""
+    top: dict[str, Any] = {}
+    above: list[list[dict[str, Any]]] = []
+    for depth, each in kernel.memcg.walk(found.id):
+        children: list[dict[str, Any]] = []
+        node = {
+            "path": each.path,
+            "memory.current": kernel.memcg.current(each),
+            "memory.max": _limit_of(kernel, each, "max"),
+            "memory.high": _limit_of(kernel, each, "high"),
+            "cgroup.procs": _files(kernel, each)["cgroup.procs"],
+            "children": children,
+        }
+        del above[depth:]
+        if depth:
+            above[-1].append(node)
+        else:
+            top = node
+        above.append(children)
+    # The JSON encoder calls itself for each level.
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), _PER_LEVEL * _depth(kernel, found) + 1000))
+    return top
 
 
-def _rows(kernel: System, found: Memcg, lead: str, below: str) -> Iterator[tuple[str, ...]]:
+_PER_LEVEL = 8
+
+
+def _depth(kernel: System, found: Memcg) -> int:
+    return max(depth for depth, _ in kernel.memcg.walk(found.id))
+
+
+def _rows(kernel: System, found: Memcg) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each cgroup of a subtree, with the lines that lead to it."""
     page_size = kernel.memcg.page_size
-    tasks = [f"{task.pid} ({task.comm})" for task in kernel.memcg.tasks.find(cgroup=found.id)]
-    yield (
-        lead + (found.name or found.path),
-        size_text(kernel.memcg.current(found)),
-        _bytes_text(found.max_pages, page_size),
-        usage_bar(found.usage_pages, found.max_pages),
-        _bytes_text(found.high_pages, page_size),
-        ", ".join(tasks),
-    )
-    children = sorted(kernel.memcg.children(found.id), key=lambda child: child.name)
-    for child in children:
-        last = child is children[-1]
-        yield from _rows(
-            kernel, child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  ")
+    # What leads to the children of each level, and how many of these are still to come.
+    below: list[str] = []
+    to_come: list[int] = []
+    for depth, each in kernel.memcg.walk(found.id):
+        del below[depth:], to_come[depth:]
+        lead = inner = ""
+        if depth:
+            to_come[-1] -= 1
+            last = not to_come[-1]
+            lead = below[-1] + ("└─ " if last else "├─ ")
+            inner = below[-1] + ("   " if last else "│  ")
+        below.append(inner)
+        to_come.append(sum(1 for _ in kernel.memcg.children(each.id)))
+        tasks = [f"{task.pid} ({task.comm})" for task in kernel.memcg.tasks.find(cgroup=each.id)]
+        yield (
+            lead + (each.name or each.path),
+            size_text(kernel.memcg.current(each)),
+            _bytes_text(each.max_pages, page_size),
+            usage_bar(each.usage_pages, each.max_pages),
+            _bytes_text(each.high_pages, page_size),
+            ", ".join(tasks),
         )
 
 

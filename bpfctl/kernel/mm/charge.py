@@ -74,9 +74,11 @@ class Charger:
 
     def subtree(self, memcg_id: int) -> Iterator[int]:
         """Yield the ids of a cgroup and all its descendants."""
-        yield memcg_id
-        for child in self.memcgs.find(parent=memcg_id):
-            yield from self.subtree(child.id)
+        waiting = [memcg_id]
+        while waiting:
+            found = waiting.pop()
+            yield found
+            waiting += reversed([child.id for child in self.memcgs.find(parent=found)])
 
     def event(self, memcg: Memcg, name: str) -> None:
         """Count an event in memory.events.local of ``memcg`` and memory.events up the tree."""

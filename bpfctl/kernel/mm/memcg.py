@@ -37,6 +37,8 @@ class MemcgTree:
         sock_throttled: bool = False,
     ) -> None:
         self.memcgs = storage.registry(Memcg)
+        # Ids by path of what was looked up; checked when it is used.
+        self._found: dict[str, int] = {}
         self.objcgs = storage.registry(Objcg)
         self.tasks = storage.registry(Task)
         self.counters = storage.registry(Counter)
@@ -68,13 +70,25 @@ class MemcgTree:
 
         :raises KernelError: ENOENT.
         """
-        memcg = self.get(ROOT_ID)
-        for name in [part for part in path.split("/") if part]:
-            found = next((c for c in self.children(memcg.id) if c.name == name), None)
+        parts = [part for part in path.split("/") if part]
+        depth, memcg = self._nearest(parts)
+        for name in parts[depth:]:
+            found = next(self.memcgs.find(parent=memcg.id, name=name), None)
             if found is None:
                 raise KernelError(E.NOENT, path)
             memcg = found
+        if parts:
+            self._found["/" + "/".join(parts)] = memcg.id
         return memcg
+
+    def _nearest(self, parts: list[str]) -> tuple[int, Memcg]:
+        """Return how many levels down a cgroup is that was looked up before, and it."""
+        for depth in (len(parts), len(parts) - 1):
+            path = "/" + "/".join(parts[: max(depth, 0)])
+            found = self.memcgs.get(self._found.get(path, 0))
+            if depth > 0 and found is not None and found.path == path:
+                return depth, found
+        return 0, self.get(ROOT_ID)
 
     def find(self, memcg_id: int) -> Memcg | None:
         """Return the cgroup of that id, None if there is none (any more)."""
@@ -90,9 +104,12 @@ class MemcgTree:
 
     def walk(self, memcg_id: int = ROOT_ID, depth: int = 0) -> Iterator[tuple[int, Memcg]]:
         """Yield (depth, cgroup) of a subtree, parents first, siblings by name."""
-        yield depth, self.get(memcg_id)
-        for child in sorted(self.children(memcg_id), key=lambda m: m.name):
-            yield from self.walk(child.id, depth + 1)
+        waiting = [(depth, self.get(memcg_id))]
+        while waiting:
+            depth, found = waiting.pop()
+            yield depth, found
+            below = sorted(self.children(found.id), key=lambda m: m.name, reverse=True)
+            waiting += [(depth + 1, child) for child in below]
 
     def _next(self, name: str) -> int:
         counter = self.counters.get(name)
@@ -118,7 +135,7 @@ class MemcgTree:
         if length > NAME_MAX:
             raise KernelError(E.NAMETOOLONG, path)
         parent = self.lookup("/".join(parts[:-1]))
-        if any(child.name == name for child in self.children(parent.id)):
+        if next(self.memcgs.find(parent=parent.id, name=name), None) is not None:
             raise KernelError(E.EXIST, path)
         objcg = Objcg(self._next("objcg"))
         memcg = Memcg(self._next("memcg"), parent.id, name, "/" + "/".join(parts), objcg.id)
