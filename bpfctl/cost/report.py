@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from importlib import resources
 from typing import Any
 
 from bpfctl.cost.measure import Figures, ItemCost, MachineCost, Verdict
@@ -47,6 +46,8 @@ def level_names(cost: MachineCost) -> list[str]:
 
 def schema_text() -> str:
     """Return the JSON Schema of the answer."""
+    from importlib import resources  # takes longer to import than all else here
+
     return (resources.files("bpfctl.cost") / "schema.json").read_text(encoding="utf-8")
 
 
