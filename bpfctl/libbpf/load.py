@@ -15,7 +15,7 @@ from bpfctl.errors import E, Failure, Hint, KernelError
 from bpfctl.libbpf.bpf import Bpf
 from bpfctl.libbpf.options import LoadOptions
 from bpfctl.libbpf.relocate import NO_FD
-from bpfctl.libbpf.steps import DEFAULT_BPFFS, Steps, Warn, make_parent_dir
+from bpfctl.libbpf.steps import ANY_BTF_ID, DEFAULT_BPFFS, Steps, Warn, make_parent_dir
 from bpfctl.uapi import BPF_OBJ_NAME_LEN, PROG_TYPE_NUMBER, MapInfo, ProgLoadAttr
 
 if TYPE_CHECKING:
@@ -29,6 +29,13 @@ _PROG_ARRAY = "prog_array"
 _TRIVIAL = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
 _PROBE_TYPES = ("socket_filter", "tracepoint")
 _GET_ATTACH_COOKIE = 174
+# What the kernel's types call the targets of programs, by attach type, and of what kind they are.
+_TARGETS = {
+    "trace_raw_tp": ("btf_trace_", "TYPEDEF"),
+    "lsm_mac": ("bpf_lsm_", "FUNC"),
+    "lsm_cgroup": ("bpf_lsm_", "FUNC"),
+    "trace_iter": ("bpf_iter_", "FUNC"),
+}
 _POISONED = re.compile(
     r"^(\d+): \(85\) call unknown#(1958\d{5})\ninvalid func unknown#\2\n", re.MULTILINE
 )
@@ -262,6 +269,28 @@ class Loader(Steps):
                 self.warn(f"failed to perform CO-RE relocations: {-exc.errno}")
                 raise KernelError(exc.errno, str(exc)) from exc
             program.spec = replace(spec, insns=bytes(code))
+
+    def target(self, spec: ProgramSpec, label: str) -> int:
+        """Return the id of what a program attaches to; any id where the types are not all there.
+
+        :raises KernelError: ESRCH: the kernel whose types were given has no such function.
+        """
+        number = super().target(spec, label)
+        if number != ANY_BTF_ID or not self.options.kernel_btf:
+            return number
+        from bpfctl.btf.types import Kind
+        from bpfctl.uapi_attach import ATTACH_TYPES
+
+        attach = ATTACH_TYPES[spec.attach_type or 0].name
+        prefix, kind = _TARGETS.get(attach, ("", Kind.FUNC.name))
+        found = self._kernel_types().btf.find(prefix + spec.attach_to, Kind[kind])
+        if found is None:
+            self.warn(
+                f"{label}: failed to find kernel BTF type ID of '{spec.attach_to}': {-E.SRCH}"
+            )
+            self.warn(f"{label}: failed to prepare load attributes: {-E.SRCH}")
+            raise KernelError(E.SRCH, spec.attach_to)
+        return found.id
 
     def explain_log(self, spec: ProgramSpec, log: str) -> str:
         found = _POISONED.search(log)

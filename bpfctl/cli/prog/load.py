@@ -64,6 +64,7 @@ class _Arguments:
     xdpmeta: int = 0
     pinmaps: str | None = None
     autoattach: bool = False
+    kernel_btf: str = ""
 
 
 class _Parser:
@@ -94,6 +95,9 @@ class _Parser:
                 self.found.pinmaps = words.take()
             elif "autoattach".startswith(word):
                 self.found.autoattach = True
+            elif "kernel_btf".startswith(word):
+                words.need(1)
+                self.found.kernel_btf = words.take()
             else:
                 raise CommandError(
                     f"expected no more arguments, 'type', 'map' or 'dev', got: '{word}'?"
@@ -198,6 +202,7 @@ def open_file(app: App, path: str) -> BpfObject:
 def _open(app: App, path: str, found: _Arguments) -> Loader:
     """Open an object and settle the types of its programs and which maps are replaced."""
     from bpfctl.libbpf.load import Loader, set_type
+    from bpfctl.libbpf.options import LoadOptions
     from bpfctl.libbpf.sections import find_section_def
 
     obj = open_file(app, path)
@@ -209,7 +214,8 @@ def _open(app: App, path: str, found: _Arguments) -> Loader:
                 raise unknown_section(app, spec.section.removeprefix("?"))
             kind = definition.prog_type, definition.attach_type
         set_type(spec, *kind)
-    loader = Loader(app.bpf, obj, _warner(app), app.kernel.profile.release)
+    options = LoadOptions(kernel_btf=found.kernel_btf)
+    loader = Loader(app.bpf, obj, _warner(app), app.kernel.profile.release, options)
     _replace_maps(loader, found.replacements)
     return loader
 

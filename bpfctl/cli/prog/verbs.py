@@ -11,7 +11,7 @@ _DUMP = "{xlated | jited} PROG <[file FILE] [opcodes] [linum] [visual]>"
 # In the order in which bpftool compares abbreviations; "dev" is the old word for "offload_dev".
 _LOAD = (
     "FILE PATH <[type PROG_TYPE] [map {idx N | name NAME} MAP] ... [dev DEV] [offload_dev DEV]"
-    " [xdpmeta_dev DEV] [pinmaps PATH] [autoattach]>"
+    " [xdpmeta_dev DEV] [pinmaps PATH] [autoattach] [kernel_btf FILE]>"
 )
 _ATTACH = (
     "PROG {sk_msg_verdict | sk_skb_verdict | sk_skb_stream_verdict | sk_skb_stream_parser |"
