@@ -220,8 +220,9 @@ def _hash_of_maps(env: Env, map_: VMap, offsets: dict[str, int], masks: bool) ->
 
 
 def _xskmap(env: Env, map_: VMap, offsets: dict[str, int], masks: bool) -> list[Insn]:
+    cls = JMP32 if "xskmap_jmp32" in env.traits else JMP
     return [
-        ldx(W, 0, 2, 0), jmp(JGE, 0, map_.max_entries, 5), alu(LSH, 0, 3),
+        ldx(W, 0, 2, 0), jmp(JGE, 0, map_.max_entries, 5, cls), alu(LSH, 0, 3),
         alu(ADD, 1, offsets["xsk_map.xsk_map"]), alu_x(ADD, 0, 1), ldx(DW, 0, 0, 0), ja(1),
         alu(MOV, 0, 0),
     ]  # fmt: skip

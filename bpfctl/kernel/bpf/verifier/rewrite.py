@@ -171,7 +171,7 @@ class Rewriter:
             if access and not (cls != LDX and aux.nospec_result):
                 self._access(index, insn, aux.ptr_type)
             block = self.blocks.blocks[index]
-            if aux.nospec_result and cls in (ST, STX):
+            if aux.nospec_result and cls in (ST, STX) and mode == MEM:
                 block = [*block, Piece(NOSPEC)]
             if aux.nospec:
                 block = [Piece(NOSPEC), *block]
@@ -339,6 +339,11 @@ class Rewriter:
             return [
                 fixups.alu(0xB0, 0, 0, 4), fixups.alu_x(0xB0, 0, 0, 7, fixups.PERCPU),
                 fixups.ldx(0x00, 0, 0, 0),
+            ], ""  # fmt: skip
+        if name.startswith("get_current_task") and "inline_current_task" in self.traits:
+            return [
+                fixups.alu(0xB0, 0, self._at("const.current_task")),
+                fixups.alu_x(0xB0, 0, 0, 7, fixups.PERCPU), fixups.ldx(0x18, 0, 0, 0),
             ], ""  # fmt: skip
         if name.endswith("_storage_get") and "storage_gfp" in self.traits:
             gfp = 0xCC0 if self.env.sleepable else self._at("const.gfp_atomic")
