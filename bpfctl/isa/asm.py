@@ -253,7 +253,7 @@ def _ld_abs(size: str, off: str) -> bytes:
     return encode(BPF_LD | op.ABS | _SIZES[size], imm=_num(off))
 
 
-@_form(r"r0 = \*\(<SIZE> \*\)skb\[ <REG> ([+-] (?:0x[0-9a-fA-F]+|\d+)) \]")
+@_form(r"r0 = \*\(<SIZE> \*\)skb\[ <REG> \+ (-?(?:0x[0-9a-fA-F]+|\d+)) \]")
 def _ld_ind(size: str, src: str, off: str) -> bytes:
     return encode(BPF_LD | op.IND | _SIZES[size], 0, _reg(src), 0, _num(off))
 
