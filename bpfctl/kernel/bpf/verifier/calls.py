@@ -115,7 +115,7 @@ def check_helper_call(env: Env, insn: Insn, insn_idx: int) -> None:
     _remember(env, insn_idx, meta, r3)
     if helper.name == "tail_call" and len(env.cur_state.frames) > 1 and env.rules.ld_abs_exits:
         _return_from_tail_call(env)
-    elif proto.changes_pkt:
+    elif proto.changes_pkt or (env.rules.changes_pkt and helper.name == "tail_call"):
         clear_packet_pointers(env)
     if "enter" in env.extra:
         from bpfctl.kernel.bpf.verifier.callbacks import enter_pending
@@ -243,12 +243,6 @@ def _release(env: Env, meta: CallMeta) -> None:
 
 def _tail_call(env: Env, insn: Insn, insn_idx: int, meta: CallMeta) -> None:
     check_resource_leak(env, False, "tail_call")
-    if env.rules.ld_abs_exits and len(env.cur_state.frames) > 1:
-        # A tail call that succeeds returns to the caller, with anything in r0.
-        push_stack(env, insn_idx + 1, insn_idx, False)
-        clear_packet_pointers(env)
-        env.set_reg(0, UNKNOWN_SCALAR, env.precise_default)
-        env.next_idx = prepare_func_exit(env)
 
 
 def _local_storage(env: Env, insn: Insn, insn_idx: int, meta: CallMeta) -> None:

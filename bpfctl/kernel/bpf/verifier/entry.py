@@ -18,7 +18,11 @@ from bpfctl.kernel.bpf.verifier.result import VerifiedProgram
 from bpfctl.kernel.bpf.verifier.rewrite import rewrite
 from bpfctl.kernel.bpf.verifier.rules import rules_of
 from bpfctl.kernel.bpf.verifier.state import CTX_REG, State
-from bpfctl.kernel.bpf.verifier.subprogs import check_max_stack_depth, new_frame
+from bpfctl.kernel.bpf.verifier.subprogs import (
+    check_max_stack_depth,
+    find_packet_changers,
+    new_frame,
+)
 from bpfctl.kernel.bpf.verifier.walk import do_check
 from bpfctl.kernel.license import gpl_compatible
 from bpfctl.kernel.task import bpf_capable, perfmon_capable
@@ -88,6 +92,8 @@ def _prepare(env: Env) -> None:
 
         check_fields(env)
     check_cfg(env)
+    if env.rules.changes_pkt and len(env.subprogs) > 1:
+        find_packet_changers(env)
     if env.rules.liveness == "static":
         following = [live.successors(env.insns, idx) for idx in range(len(env.insns))]
         if env.rules.loops == "scc":

@@ -124,7 +124,6 @@ def check_global_call(env: Env, no: int) -> None:
     :raises Refused: EINVAL.
     """
     subprog = env.subprogs[no]
-    wanted = arguments(env, no)
     if env.cur_state.active_lock and env.rules.global_under_lock:
         env.fail(
             E.INVAL,
@@ -132,7 +131,7 @@ def check_global_call(env: Env, no: int) -> None:
             "use static function instead",
         )
     try:
-        for index, argument in enumerate(wanted):
+        for index, argument in enumerate(arguments(env, no)):
             _check_argument(env, index, argument)
     except Refused as exc:
         name = f" ('{subprog.name}')" if env.rules.global_words == "named" else ""

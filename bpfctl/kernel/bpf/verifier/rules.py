@@ -60,6 +60,7 @@ class Rules:
     map_ptr_plus_zero: str
     pointer_off: str
     ptr_off_words: str
+    changes_pkt: bool
     packet_region: bool
     precise_default: str
     precision: str

@@ -27,6 +27,7 @@ from bpfctl.kernel.bpf.verifier.state import (
     State,
 )
 
+TAIL_CALL = 12
 TAIL_CALL_STACK = 256
 
 SetCallee = Callable[[Env, Frame, Frame, int], None]
@@ -82,8 +83,10 @@ def clear_all_pkt_pointers(env: Env) -> None:
 
     kinds = (PTR_TO_PACKET, PTR_TO_PACKET_META, PTR_TO_PACKET_END)
 
+    gone = UNKNOWN_SCALAR if env.allow_ptr_leaks else NOT_INIT_REG
+
     def forget(reg: Reg) -> Reg | None:
-        return UNKNOWN_SCALAR if reg.type in kinds else None
+        return gone if reg.type in kinds else None
 
     each_reg(env.cur_state, forget)
 
@@ -123,6 +126,31 @@ def check_func_call(env: Env, insn: Insn) -> int:
         env.verbose("callee:\n")
         print_state(env, state, len(state.frames) - 1, True)
     return subprog.start
+
+
+def find_packet_changers(env: Env) -> None:
+    """Mark the functions that may change the packet, themselves or through others."""
+    callees: list[set[int]] = []
+    for subprog in env.subprogs:
+        called = set()
+        for idx in range(subprog.start, subprog.end):
+            insn = env.insns[idx]
+            if insn.code == CALL and insn.src == 0:
+                proto = env.helper_proto(insn.imm)
+                if insn.imm == TAIL_CALL or (proto is not None and proto.changes_pkt):
+                    subprog.changes_pkt_data = True
+            callee = _called(env, idx)
+            if callee is not None:
+                called.add(callee)
+        callees.append(called)
+    again = True
+    while again:
+        again = False
+        for no, subprog in enumerate(env.subprogs):
+            if subprog.changes_pkt_data:
+                continue
+            if any(env.subprogs[callee].changes_pkt_data for callee in callees[no]):
+                subprog.changes_pkt_data = again = True
 
 
 def prepare_func_exit(env: Env) -> int:
