@@ -16,9 +16,8 @@ In libbpf's terms, small and typed. ::
         obj.program("count").pin("/sys/fs/bpf/count")
 
 Between ``open`` and ``load`` definitions may be set, as ``bpf_map__set_*()`` and
-``bpf_program__set_*()`` do; after that only read. Failures are
-:class:`~bpfctl.libbpf.object_error.ObjectError` (the file),
-:class:`~bpfctl.libbpf.load.LoadError` (the load; ``messages`` has what libbpf says) and :class:`~bpfctl.errors.KernelError` (anything else).
+``bpf_program__set_*()`` do; after that only read. Failures are ObjectError (the file), LoadError
+(the load; ``messages`` has what libbpf says) and KernelError (anything else).
 """
 
 from __future__ import annotations
