@@ -441,14 +441,16 @@ def _build(name: str, data: dict[str, Any], patch: int | None) -> Profile:
 class Patch:
     """One patch of the series: its subject and what it changes in the model.
 
-    ``accounts`` sites get __GFP_ACCOUNT, ``uncharges`` families leave RLIMIT_MEMLOCK, ``sets``
-    replaces keys of [accounting].
+    ``show`` has commands that tell a kernel with it from one without, else ``untyped`` says why
+    there are none. ``accounts`` sites get __GFP_ACCOUNT, ``uncharges`` families leave
+    RLIMIT_MEMLOCK, ``sets`` replaces keys of [accounting].
     """
 
     number: int
     subject: str
     effect: str
     show: str
+    untyped: str = ""
     accounts: tuple[str, ...] = ()
     uncharges: tuple[str, ...] = ()
     sets: tuple[tuple[str, Any], ...] = ()

@@ -115,9 +115,15 @@ def _print(app: App, patch: Patch) -> None:
     app.out.put(f"patch {patch.number}/{LAST_PATCH}  {patch.subject}\n\n")
     app.out.put("".join(f"  {line}\n" for line in patch.effect.splitlines()))
     app.out.put("\n")
-    if patch.show:
+    from bpfctl.cli.series.probe import CPUS
+
+    if not patch.show:
+        app.out.put(f"There is nothing to type. {patch.untyped}\n\n")
+    else:
         before, after = patch.number - 1, patch.number
-        app.out.put(f"Type this on kernels of --patch {before} and of --patch {after}:\n\n")
+        new = f"bpfctl sim new --force --kernel 5.10 --cpus {CPUS}"
+        app.out.put(f"Type this after '{new} --patch {before}',\n")
+        app.out.put(f"and once more after '{new} --patch {after}':\n\n")
         app.out.put("".join(f"  $ {line}\n" for line in patch.show.splitlines()))
         app.out.put("\n")
 

@@ -10,7 +10,7 @@ import json
 
 import pytest
 
-from bpfctl.cli.series.probe import boot, changes, measure
+from bpfctl.cli.series.probe import CPUS, boot, changes, measure
 from bpfctl.kernel.profile import LAST_PATCH, load, series
 
 CREATED = "charged to the creator's cgroup"
@@ -234,7 +234,7 @@ SHOWN_BY_COMMANDS = [patch.number for patch in series() if patch.show]
 
 
 def transcript(cli, patch: int, lines: list[str]) -> list[tuple[int, str]]:
-    cli.ok("sim", "new", "--force", "--kernel", "5.10", "--patch", patch)
+    cli.ok("sim", "new", "--force", "--kernel", "5.10", "--cpus", CPUS, "--patch", patch)
     results = [cli(*line.split()[1:]) for line in lines]
     return [(result.status, result.stdout + result.stderr) for result in results]
 
@@ -257,6 +257,25 @@ def test_every_patch_shows_before_and_after(cli, number: int):
     assert all(change["before"] != change["after"] for change in changes)
     text = cli.ok("series", "show", str(number))
     assert all(change["figure"] in text for change in changes)
+
+
+@pytest.mark.parametrize("number", range(1, LAST_PATCH + 1))
+def test_every_patch_has_something_to_type_or_says_why_not(cli, number: int):
+    patch = series()[number - 1]
+    assert bool(patch.show) != bool(patch.untyped)
+    text = cli.ok("series", "show", number)
+    assert (f"--cpus {CPUS} --patch {number}'" in text) == bool(patch.show)
+    assert patch.untyped in text
+
+
+def test_the_commands_give_the_figures(cli):
+    """Per-CPU values depend on the number of CPUs: commands and table have the same."""
+    create = "bpfctl --cgroup /box map create /sys/fs/bpf/m type percpu_array key 4 value 64"
+    transcript(cli, 8, ["bpfctl memcg create /box", f"{create} entries 128 name m"])
+    assert f"percpu {128 * 64 * CPUS}\n" in cli.ok("memcg", "stat", "/box")
+    shown = json.loads(cli.ok("series", "show", "8", "--json"))["changes"]
+    change = next(found for found in shown if found["subject"] == "percpu_array")
+    assert change["after"] - change["before"] == 128 * 64 * CPUS
 
 
 def test_show_prints_the_figures(cli):
