@@ -118,7 +118,9 @@ def _print(app: App, patch: Patch) -> None:
     from bpfctl.cli.series.probe import CPUS
 
     if not patch.show:
-        app.out.put(f"There is nothing to type. {patch.untyped}\n\n")
+        import textwrap
+
+        app.out.put(textwrap.fill(f"There is nothing to type. {patch.untyped}", 96) + "\n\n")
     else:
         before, after = patch.number - 1, patch.number
         new = f"bpfctl sim new --force --kernel 5.10 --cpus {CPUS}"
