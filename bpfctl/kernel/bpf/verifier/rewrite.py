@@ -118,8 +118,11 @@ class Rewriter:
                 if not aux.seen and not self._second_slot(index):
                     blocks.blocks[index] = [Piece(TRAP)]
             return
+        decided = self._decided() if "known_branches_gone" in self.traits else frozenset[int]()
         for index, insn in enumerate(self.insns):
-            if self._conditional(insn):
+            if index in decided and not insn.off:
+                blocks.blocks[index] = [Piece(NOP, index + 1)]
+            elif self._conditional(insn):
                 self._hard_wire(index, insn)
         for index, aux in enumerate(env.aux):
             first = index - 1 if self._second_slot(index) else index
@@ -136,6 +139,27 @@ class Rewriter:
     @staticmethod
     def _conditional(insn: Insn) -> bool:
         return insn.code & 7 in (5, 6) and insn.code & 0xF0 not in (0x00, 0x80, 0x90, 0xE0)
+
+    def _decided(self) -> frozenset[int]:
+        """Branches between constants of the same straight piece, which 7.3 settles beforehand."""
+        targets = {piece.target for block in self.blocks.blocks for piece in block}
+        known: set[int] = set()
+        found = set()
+        for index, insn in enumerate(self.insns):
+            if index in targets:
+                known.clear()
+            cls, by_reg = insn.code & 7, bool(insn.code & 8)
+            if self._conditional(insn):
+                if insn.dst in known and (not by_reg or insn.src in known):
+                    found.add(index)
+            elif cls in (4, 7) and insn.code & 0xF0 == 0xB0 and not insn.off:
+                constant = not by_reg or insn.src in known
+                known = known | {insn.dst} if constant else known - {insn.dst}
+            elif cls in (LDX, 0, 4, 7):
+                known.discard(insn.dst)
+            elif insn.code == CALL:
+                known -= set(range(6))
+        return frozenset(found)
 
     def _hard_wire(self, index: int, insn: Insn) -> None:
         aux = self.env.aux
