@@ -81,6 +81,9 @@ def _argument(env: Env, no: int, index: int, type_id: int) -> Argument:
         if index == 0 and target.name and target.name == _ctx_struct(env):
             return Argument(CTX)
         size = _size(env, kind.type)
+        if not env.rules.global_mem_args:
+            where = env.subprogs[no].name
+            env.fail(E.INVAL, f"Arg#{index} type PTR in {where}() is not supported yet.")
         if size:
             nullable = not ("arg:nonnull" in tags and env.rules.arg_tags)
             return Argument(MEM, size, nullable)

@@ -469,6 +469,10 @@ _MAP_STRUCTS = {
 }
 
 
+_MAP_POINTERS = ("ops", "inner_map_meta", "security")
+"""Pointers at the beginning of struct bpf_map, where it does not begin with a hash sum."""
+
+
 def _map_ptr(
     env: Env, insn: Insn, regno: int, reg: Reg, off: int, size: int, access: int, value_regno: int
 ) -> None:
@@ -483,6 +487,13 @@ def _map_ptr(
         env.fail(E.ACCES, f"R{regno} is {struct} invalid negative access: off={off}")
     if access != READ:
         env.fail(E.ACCES, f"only read from {struct} is supported")
+    member = off // 8
+    if env.rules.map_ptr_members and member < len(_MAP_POINTERS) and size != 8:
+        env.fail(
+            E.ACCES,
+            f"cannot access ptr member {_MAP_POINTERS[member]} with moff {8 * member} "
+            f"in struct bpf_map with off {off} size {size}",
+        )
     _loaded(env, access, value_regno)
 
 

@@ -72,4 +72,5 @@ def is_pointer(reg: Reg) -> bool:
 
 def words(env: Env, reg: Reg) -> str:
     """The type of a register as the log names it."""
-    return type_text(reg.type, env.rules.scalar_word)
+    text = type_text(reg.type, env.rules.scalar_word)
+    return text.replace("ringbuf_", env.rules.ringbuf_word)

@@ -21,6 +21,7 @@ class Rules:
     """One release's strategies; profiles/verifier.toml explains each."""
 
     scalar_word: str
+    ringbuf_word: str
     cfg: str
     cfg_recursion: str
     prune_after_jump: bool
@@ -60,6 +61,8 @@ class Rules:
     map_ptr_plus_zero: str
     pointer_off: str
     ptr_off_words: str
+    global_mem_args: bool
+    map_ptr_members: bool
     changes_pkt: bool
     packet_region: bool
     precise_default: str

@@ -86,7 +86,8 @@ def check_within_bounds(
             f"invalid variable-offset{extra} stack R{regno} "
             f"var_off={tnum.text(bits)}{shown_off} size={size}",
         )
-    frame.grow_stack(-low, bool(frame.live))
+    if not (helper and rules.uninit_stack_read == "slots"):
+        frame.grow_stack(-low, bool(frame.live))
     info = env.subprogs[frame.subprogno]
     if info.stack_depth < -low:
         info.stack_depth = -low
@@ -512,7 +513,7 @@ def check_range_initialized(
             kind = slot.types[slot_no % REG_SIZE]
         if slot is None and not plain:
             _refuse_read(env, regno, reg, low, i, size, helper)
-        if not _byte_usable(env, frame, spi, slot_no % REG_SIZE, kind, clobber, helper):
+        if not _byte_usable(env, frame, spi, slot_no % REG_SIZE, kind, clobber):
             _refuse_read(env, regno, reg, low, i, size, helper)
         _read_mark(env, frame, spi)
 
@@ -526,14 +527,11 @@ def _check_raw(env: Env, frame: Frame, low: int, high: int) -> None:
             env.fail(E.ACCES, f"potential write to dynptr at off={i} disallowed")
 
 
-def _byte_usable(
-    env: Env, frame: Frame, spi: int, index: int, kind: int, clobber: bool, helper: bool
-) -> bool:
+def _byte_usable(env: Env, frame: Frame, spi: int, index: int, kind: int, clobber: bool) -> bool:
     if kind == MISC:
         return True
     slot = frame.stack[spi]
-    uninit = env.allow_uninit_stack and (not helper or env.rules.uninit_stack_read == "all")
-    if kind == ZERO or (kind == INVALID and uninit):
+    if kind == ZERO or (kind == INVALID and env.allow_uninit_stack):
         if clobber:
             types = bytearray(slot.types)
             types[index] = MISC
