@@ -47,6 +47,8 @@ class Machine:
         assert where is not None
         self.view = memoryview((ctypes.c_ubyte * size).from_address(where)).cast("B")
         self.raised: BaseException | None = None
+        self.kept: list[Any] = []
+        """Callbacks of ctypes, which live as long as the store."""
 
     def _make_memory(self) -> tuple[Any, int]:
         wasmtime = self._wasmtime
@@ -68,14 +70,19 @@ class Machine:
         i64 = wasmtime.ValType.i64()
         module = wasmtime.Module(self._engine, code)
         given = [
-            wasmtime.Func(
-                self.store, wasmtime.FuncType([i64] * nr_args, [i64]), self._guarded(host)
-            )
+            self._imported(host, wasmtime.FuncType([i64] * nr_args, [i64]), nr_args)
             for host, nr_args in imports
         ]
         instance = wasmtime.Instance(self.store, module, [*given, self.memory])
         exports = instance.exports(self.store)
         return {kind.name: self._callable(exports[kind.name]) for kind in module.exports}
+
+    def _imported(self, host: Host, kind: Any, nr_args: int) -> Any:
+        """Return a Python function for modules to call."""
+        fast = _unchecked_import(self, host, kind, nr_args)
+        if fast is not None:
+            return fast
+        return self._wasmtime.Func(self.store, kind, self._guarded(host))
 
     def _guarded(self, host: Host) -> Host:
         """Return a function that notes what it raises: not everything passes through."""
@@ -113,6 +120,40 @@ class Machine:
             return int(result) & U64
 
         return call
+
+
+def _unchecked_import(machine: Machine, host: Host, kind: Any, nr_args: int) -> Any:
+    """Return a Python function behind the C interface, None when the package has no such."""
+    try:
+        import wasmtime
+        from wasmtime import _ffi as ffi
+
+        callback_type = ffi.wasmtime_func_unchecked_callback_t
+        new, raw = ffi.wasmtime_func_new_unchecked, ffi.wasmtime_func_t()
+        trap_new, from_raw = ffi.wasmtime_trap_new, wasmtime.Func._from_raw
+        good = ctypes.sizeof(ffi.wasmtime_val_raw_t) == 16
+    except (ImportError, AttributeError):
+        return None
+    if not good:
+        return None
+    words, where = ctypes.POINTER(ctypes.c_uint64), range(0, 2 * nr_args, 2)
+
+    def call(env: Any, caller: Any, values: Any, count: int) -> int:
+        try:
+            slots = ctypes.cast(values, words)
+            slots[0] = host(*[slots[at] for at in where]) & U64
+        except BaseException as exc:
+            machine.raised = exc
+            text = ctypes.create_string_buffer(b"a host function failed")
+            trap = trap_new(ctypes.cast(text, ctypes.POINTER(ctypes.c_char)), len(text.value))
+            return ctypes.cast(trap, ctypes.c_void_p).value or 0
+        return 0
+
+    callback = callback_type(call)
+    no_finalizer = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(0)
+    machine.kept += [callback, no_finalizer]
+    new(machine.store._context(), kind.ptr(), callback, None, no_finalizer, ctypes.byref(raw))
+    return from_raw(raw)
 
 
 class WasmTrap(Exception):
