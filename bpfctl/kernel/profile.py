@@ -238,6 +238,7 @@ class Runtime:
     printk_high_bytes: bool
     stack_frames: int
     timer_flags: int
+    modify_return: int
     task_size: int
 
 

@@ -130,6 +130,7 @@ def load(kernel: Kernel, task: Task, attr: ProgLoadAttr) -> int:
         refcnt=1,
         priv={
             "attach_type": attach_type,
+            "attach_btf_id": attr.attach_btf_id,
             "nr_func_info": attr.func_info_cnt,
             "nr_line_info": attr.line_info_cnt,
             "func_info": attr.func_info.hex(),

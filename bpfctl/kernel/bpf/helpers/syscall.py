@@ -53,3 +53,20 @@ def sys_close(rt: Runtime, fd: int) -> int:
         return -E.INVAL
     rt.kernel.close(rt.task.pid, fd & U32)
     return 0
+
+
+@body(167)
+def btf_find_by_name_kind(rt: Runtime, name: int, size: int, kind: int, flags: int) -> int:
+    """Return the id of a type of the kernel's BTF: EINVAL, ENOENT."""
+    from bpfctl.btf.parse import parse_btf
+    from bpfctl.kernel.vmlinux import vmlinux_btf
+
+    raw = rt.mem.read(name, size & U32)
+    if flags & U32 or len(raw) <= 1 or raw[-1]:
+        return -E.INVAL
+    wanted = raw.split(b"\0")[0].decode("latin-1")
+    types = parse_btf(vmlinux_btf(rt.kernel.profile)).types
+    for found in types:
+        if found.kind == kind & U32 and getattr(found, "name", "") == wanted:
+            return found.id
+    return -E.NOENT

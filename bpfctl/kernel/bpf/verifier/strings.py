@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import string
-
-from bpfctl.errors import E
+from bpfctl.errors import E, KernelError
+from bpfctl.kernel.bpf.helpers.format import Rules, check
 from bpfctl.kernel.bpf.verifier.env import Env, VMap
 from bpfctl.kernel.bpf.verifier.memory import check_map_access
 from bpfctl.kernel.bpf.verifier.state import Reg
 from bpfctl.uapi import BPF_F_RDONLY_PROG
-
-_PRINTABLE = frozenset(string.printable)
 
 
 def check_const_str(env: Env, regno: int, reg: Reg) -> None:
@@ -45,60 +42,9 @@ def check_snprintf(env: Env) -> None:
     if len_reg.value % 8:
         env.fail(E.INVAL)
     start = fmt_reg.off + fmt_reg.value
-    text = map_value(fmt_reg.aux)[start:].split(b"\0")[0].decode("latin-1")
-    if not good_format(text, len_reg.value // 8):
+    text = map_value(fmt_reg.aux)[start:].split(b"\0")[0]
+    rules = Rules(modern=True, high=env.kernel.profile.runtime.printk_high_bytes)
+    try:
+        check(text, len_reg.value // 8, rules)
+    except KernelError:
         env.fail(E.INVAL, "Invalid format string")
-
-
-def good_format(text: str, nr_args: int) -> bool:
-    """Tell whether a format suits that many arguments (bpf_bprintf_prepare)."""
-    used = at = 0
-    while at < len(text):
-        letter = text[at]
-        at += 1
-        if letter not in _PRINTABLE:
-            return False
-        if letter != "%":
-            continue
-        if text[at : at + 1] == "%":
-            at += 1
-            continue
-        if used >= nr_args:
-            return False
-        used += 1
-        end = _specifier(text, at)
-        if end is None:
-            return False
-        at = end
-    return True
-
-
-def _specifier(text: str, at: int) -> int | None:
-    """Return where a conversion ends, None if it is none that the kernel takes."""
-    text += "\0\0\0\0"
-    while text[at] in "0+- ":
-        at += 1
-    if text[at] in "123456789":
-        while text[at].isdigit():
-            at += 1
-    if text[at] == "p":
-        return _pointer(text, at + 1)
-    if text[at] in "sc":
-        return at + 1
-    if text[at] == "l":
-        at += 1
-    if text[at] == "l":
-        at += 1
-    return at + 1 if text[at] in "iduxX" else None
-
-
-def _pointer(text: str, at: int) -> int | None:
-    if text[at] in "ku" and text[at + 1] == "s":
-        return at + 2
-    if text[at] in "iI" and text[at + 1] in "46":
-        return at + 2
-    if text[at] in "KxsSB":
-        return at + 1
-    if text[at] == "\0" or text[at].isspace() or text[at] in string.punctuation:
-        return at
-    return None
