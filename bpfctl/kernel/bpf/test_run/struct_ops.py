@@ -35,7 +35,9 @@ def run(test: Test) -> ProgRunResult:
         raise KernelError(E.FAULT, "ctx_in")
     if any(given[:ARG_SIZE]):
         raise KernelError(
-            E.OPNOTSUPP, "not modelled", hint="not modelled: a state given to a bpf_dummy_ops member"
+            E.OPNOTSUPP,
+            "not modelled",
+            hint="not modelled: a state given to a bpf_dummy_ops member",
         )
     ctx = PlainContext(test.mem, given)
     try:
