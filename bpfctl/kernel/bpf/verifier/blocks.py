@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bpfctl.isa.insn import (
-    BPF_JMP32,
     CALL,
-    JA,
+    JA32,
     LD_IMM64,
     PSEUDO_CALL,
     PSEUDO_FUNC,
@@ -80,6 +79,6 @@ class Blocks:
 
 
 def _aim(insn: Insn, distance: int) -> Insn:
-    if insn.code in (CALL, LD_IMM64) or insn.code == JA | BPF_JMP32:
+    if insn.code in (CALL, LD_IMM64) or insn.code == JA32:
         return insn._replace(imm=distance)
     return insn._replace(off=distance)
