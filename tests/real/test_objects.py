@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bpfctl.check import Machine, Wish, check_object
+from bpfctl.errors import ProfileError
 from bpfctl.kernel import profile as profiles
 
 OBJECTS = sorted(Path("/usr/lib").glob("*/bpf/*.o"))
@@ -25,7 +26,7 @@ def kernel_of_this_machine() -> str:
         pytest.skip("no bpffs on /sys/fs/bpf, or no types of the kernel")
     try:
         return profiles.resolve("this")
-    except profiles.ProfileError:
+    except ProfileError:
         pytest.skip("no profile of the running kernel")
 
 
